@@ -1,0 +1,21 @@
+/**
+ * Placement chooses the target (an erasure set) that takes a new part. It is never needed to find old data:
+ * metadata names the set of every part.
+ */
+import type { DataId } from '../drive/drive.js'
+
+export type TargetState = 'active' | 'readOnly' | 'draining' | 'gone'
+
+export interface Target {
+  /** Set number. */
+  set: number
+  /** Relative capacity; bytes of the set divided by a common unit. */
+  weight: number
+  state: TargetState
+}
+
+export interface Placement {
+  readonly targets: readonly Target[]
+  /** The set that takes the part; only active targets are chosen. O(1), allocates nothing. */
+  select(dataId: DataId): number
+}

@@ -1,0 +1,132 @@
+/**
+ * Commands: the deterministic changes of metadata, in the order of the log. Ids, timestamps and random choices
+ * travel in the command; preconditions are checked in `apply`, which returns a typed result. Applying the same
+ * commands to the same state gives the same bytes on every copy.
+ *
+ * Every command has a request id; a request id that was applied before (within the kept window) answers with the
+ * first result and changes nothing.
+ */
+import type { DriveNumber } from '../drive/drive.js'
+import type {
+  Checksum,
+  ChecksumAlgorithm,
+  ClusterRecord,
+  DriveRecord,
+  HealEntry,
+  ObjectAttributes,
+  OrderKey,
+  PartRecord,
+  SetRecord,
+} from './schema.js'
+
+/** Conditions on the object that is there now. ETags without quotes; '*' as in HTTP. */
+export interface WriteCondition {
+  ifMatch?: string
+  ifNoneMatch?: '*'
+}
+
+export type Command =
+  | { kind: 'initCluster'; cluster: ClusterRecord; sets: SetRecord[]; drives: DriveRecord[] }
+  | { kind: 'addSets'; sets: SetRecord[]; drives: DriveRecord[] }
+  /** A blank drive takes the place of another: new number, epoch + 1. */
+  | { kind: 'replaceDrive'; old: DriveNumber; drive: DriveRecord; nowMs: number }
+  | { kind: 'driveHealed'; number: DriveNumber }
+  /** Gives the next writer epoch. */
+  | { kind: 'openEpoch'; nowMs: number; worker: string }
+  | { kind: 'fenceEpochs'; epochs: number[] }
+  | { kind: 'createBucket'; name: string; ownerId: string; region: string; nowMs: number }
+  | { kind: 'deleteBucket'; name: string }
+  | {
+      kind: 'putObject'
+      bucketId: number
+      key: string
+      versionId: string
+      ownerId: string
+      etag: string
+      size: number
+      modifiedMs: number
+      attributes: ObjectAttributes
+      checksum?: Checksum
+      /** Absent: an empty object. */
+      part?: PartRecord
+      condition?: WriteCondition
+    }
+  | { kind: 'deleteObject'; bucketId: number; key: string; condition?: WriteCondition }
+  | { kind: 'deleteObjects'; bucketId: number; keys: { key: string; ifMatch?: string }[] }
+  | {
+      kind: 'createUpload'
+      bucketId: number
+      key: string
+      uploadId: string
+      ownerId: string
+      nowMs: number
+      attributes: ObjectAttributes
+      checksumAlgorithm?: ChecksumAlgorithm
+      checksumType?: 'FULL_OBJECT' | 'COMPOSITE'
+    }
+  | { kind: 'putPart'; bucketId: number; key: string; uploadId: string; partNumber: number; nowMs: number; part: PartRecord }
+  | {
+      kind: 'completeUpload'
+      bucketId: number
+      key: string
+      uploadId: string
+      versionId: string
+      nowMs: number
+      /** In the client's order, checked in apply: ascending, existing, equal ETags (and checksums when given). */
+      parts: { partNumber: number; etag: string; checksum?: Uint8Array }[]
+      /** Expected full-object checksum or composite checksum given by the client. */
+      checksum?: Checksum
+      expectedSize?: number
+      minPartSize: number
+      condition?: WriteCondition
+    }
+  | { kind: 'abortUpload'; bucketId: number; key: string; uploadId: string }
+  /** Forgets completed uploads older than beforeMs. */
+  | { kind: 'expireUploads'; beforeMs: number; limit: number }
+  | { kind: 'queueHeal'; entries: HealEntry[] }
+  /** Shards proved on their drives; a shard number maps to the drive that now holds it. Ends the heal entry when none is left. */
+  | { kind: 'healed'; set: number; dataId: Uint8Array; shards: { shard: number; drive: DriveNumber }[]; left: number[] }
+  /** Garbage entries whose shards are gone from every drive they were on. */
+  | { kind: 'collected'; entries: { order: OrderKey; dataId: Uint8Array }[] }
+  /** A store restored from a backup does not collect until confirmed. */
+  | { kind: 'setCollection'; enabled: boolean }
+
+export type CommandKind = Command['kind']
+
+/** Why apply refused. Nothing was changed, except that data ids the command carried went to the garbage queue. */
+export type Refusal =
+  | 'BucketAlreadyExists'
+  | 'BucketAlreadyOwnedByYou'
+  | 'NoSuchBucket'
+  | 'BucketNotEmpty'
+  | 'NoSuchKey'
+  | 'NoSuchUpload'
+  | 'PreconditionFailed'
+  | 'InvalidPart'
+  | 'InvalidPartOrder'
+  | 'EntityTooSmall'
+  | 'EntityTooLarge'
+  | 'BadDigest'
+  | 'InvalidRequest'
+  | 'EpochFenced'
+  | 'FeatureLevel'
+  | 'Conflict'
+
+export type CommandResult =
+  | { ok: true; order: OrderKey; value: CommandValue }
+  | { ok: false; order: OrderKey; refusal: Refusal; detail: string }
+
+/** What a successful command says, by kind; {} where there is nothing to say. */
+export interface CommandValue {
+  bucketId?: number
+  epoch?: number
+  /** putObject, completeUpload */
+  etag?: string
+  size?: number
+  checksum?: Checksum
+  versionId?: string
+  modifiedMs?: number
+  /** deleteObjects: one per key, in order. */
+  deleted?: { key: string; refusal?: Refusal }[]
+  count?: number
+}

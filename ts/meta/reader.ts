@@ -1,0 +1,85 @@
+/**
+ * Reads of the metadata view: synchronous, from any thread, from one snapshot between two calls of `refresh`.
+ * Every value's checksum is verified, and every step of a scan (and every miss) is verified against the chain
+ * (view.ts), so a damaged view gives MetadataError 'corrupt', never a wrong or short answer; the reader reports the
+ * view as doubtful and the caller retries after `refresh`, which moves to another copy.
+ */
+import type {
+  BucketRecord,
+  ClusterRecord,
+  DataOwner,
+  DriveRecord,
+  GarbageEntry,
+  HealEntry,
+  ObjectRecord,
+  OrderKey,
+  SetRecord,
+  UploadPartRecord,
+  UploadRecord,
+  WriterEpochRecord,
+} from './schema.js'
+
+export interface ListQuery {
+  bucketId: number
+  prefix: string
+  /** '' for none. */
+  delimiter: string
+  /** Keys strictly greater than this, '' for the start. A common prefix ending the last page is given here too. */
+  after: string
+  limit: number
+}
+
+export interface ListPage {
+  /** Objects and common prefixes together, in UTF-8 binary order, at most `limit`. */
+  entries: ({ object: ObjectRecord } | { prefix: string })[]
+  truncated: boolean
+  /** When truncated: pass as `after` to go on. */
+  next: string
+}
+
+export interface UploadListQuery {
+  bucketId: number
+  prefix: string
+  delimiter: string
+  keyMarker: string
+  /** Only with keyMarker: uploads of that key with a greater upload id come too. */
+  uploadIdMarker: string
+  limit: number
+}
+
+export interface UploadListPage {
+  entries: ({ upload: UploadRecord } | { prefix: string })[]
+  truncated: boolean
+  nextKeyMarker: string
+  nextUploadIdMarker: string
+}
+
+export interface MetadataReader {
+  /** Starts a new snapshot, at least as new as every result this thread has received. */
+  refresh(): void
+  /** Applied log index of the current snapshot. */
+  readonly position: number
+  /** Newest applied log index known to this process, from shared memory; no snapshot is touched. */
+  readonly publishedPosition: number
+
+  cluster(): ClusterRecord | undefined
+  sets(): SetRecord[]
+  drives(): DriveRecord[]
+  bucket(name: string): BucketRecord | undefined
+  buckets(): BucketRecord[]
+  object(bucketId: number, key: string): ObjectRecord | undefined
+  list(query: ListQuery): ListPage
+  upload(bucketId: number, key: string, uploadId: string): UploadRecord | undefined
+  listUploads(query: UploadListQuery): UploadListPage
+  /** Parts of an open or completed upload with partNumber > after, ascending, at most limit. */
+  parts(bucketId: number, key: string, uploadId: string, after: number, limit: number): UploadPartRecord[]
+  /** Reverse record of a data id, undefined when nothing references it. */
+  owner(set: number, dataId: Uint8Array): DataOwner | undefined
+  /** Reverse records of a set after a data id, ordered by data id. */
+  owners(set: number, after: Uint8Array | undefined, limit: number): DataOwner[]
+  /** Oldest first. */
+  garbage(limit: number, after?: { order: OrderKey; dataId: Uint8Array }): GarbageEntry[]
+  heals(limit: number, after?: { set: number; dataId: Uint8Array }): HealEntry[]
+  epochs(): WriterEpochRecord[]
+  counts(): { garbage: number; heals: number; objects: number; bytes: number; buckets: number }
+}
