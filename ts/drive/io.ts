@@ -5,7 +5,7 @@
  *
  * Model: a drive is a directory tree. `run` takes one batch of operations, executes them in order on one thread
  * of the drive, and stops at the first that fails; one submission, one completion. Paths are relative to the
- * drive's root, without `..`, and are never taken from a client.
+ * drive's root, without `..`, and are never taken from a client; '.' is the root itself.
  *
  * Durability, as on Linux: `write` reaches the medium with `sync` of that file; a created, renamed or unlinked
  * name reaches it with `syncDir` of its directory.
@@ -73,7 +73,17 @@ export interface DriveIo {
   close(timeoutMs?: number): Promise<void>
 }
 
-/** What an operation failed with: the errno name (EIO, ENOSPC, EROFS, ENOENT, ETIMEDOUT, EAGAIN = queue full, ...). */
+/** A path that `run` accepts: '.' or names separated by single slashes, none of them '.', '..' or longer than 255. */
+export function isDrivePath(path: string): boolean {
+  if (path === '.') return true
+  if (path.length === 0 || path.length > 1024 || path.includes('\0')) return false
+  return path.split('/').every((name) => name !== '' && name !== '.' && name !== '..' && name.length <= 255)
+}
+
+/**
+ * What an operation failed with: the errno name (EIO, ENOSPC, EROFS, ENOENT, ETIMEDOUT, EAGAIN = queue full, ...).
+ * ETIMEDOUT with opIndex -1 at once: every thread of the drive is stuck past a deadline; nothing was started.
+ */
 export class IoError extends Error {
   readonly code: string
   /** Index in the batch, -1 when the batch as a whole was refused. */
