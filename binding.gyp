@@ -1,0 +1,46 @@
+# Builds what ships: build/Release/ostraka.node. The source lists are native/sources.json, shared with CMakeLists.txt;
+# the third-party libraries come from scripts/vendor.mjs. Run by scripts/native.mjs (npm run build).
+{
+  "variables": {
+    "out": "<(module_root_dir)/native/vendor/out",
+  },
+  "target_defaults": {
+    "defines": [
+      "NAPI_VERSION=9",
+      "NODE_ADDON_API_DISABLE_CPP_EXCEPTIONS",
+      "NODE_ADDON_API_DISABLE_DEPRECATED",
+      "NODE_ADDON_API_REQUIRE_BASIC_FINALIZERS",
+      # Without it a throw while a worker is being terminated ends the process.
+      "NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS",
+      # External buffers are silently copied when they are transferred to a worker.
+      "NODE_API_NO_EXTERNAL_BUFFERS_ALLOWED",
+    ],
+    "include_dirs": ["<(module_root_dir)"],
+    "cflags": ["-fvisibility=hidden", "-Wall", "-Wextra", "-Werror"],
+    # System headers: their warnings are not ours.
+    "cflags_cc!": ["-std=gnu++17"],
+    "cflags_cc": ["-std=gnu++20", "-isystem<(out)/include", "-isystem<!(node scripts/sources.mjs headers)"],
+  },
+  "targets": [
+    {
+      "target_name": "ostraka",
+      "sources": ["<!@(node scripts/sources.mjs core)", "<!@(node scripts/sources.mjs addon)"],
+      "libraries": ["<(out)/lib/libisal.a", "<(out)/lib/libzstd.a", "<(out)/lib/libxxhash.a"],
+      "ldflags": ["-Wl,--exclude-libs,ALL", "-Wl,-z,noexecstack"],
+      "conditions": [["target_arch=='x64'", {"dependencies": ["pclmul"]}]],
+    },
+  ],
+  "conditions": [
+    ["target_arch=='x64'", {
+      # One static library for each instruction set, since flags cannot be given to single files.
+      "targets": [
+        {
+          "target_name": "pclmul",
+          "type": "static_library",
+          "sources": ["<!@(node scripts/sources.mjs kernels_pclmul)"],
+          "cflags": ["<!@(node scripts/sources.mjs flags_pclmul)"],
+        },
+      ],
+    }],
+  ],
+}
