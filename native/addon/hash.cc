@@ -1,0 +1,117 @@
+// hash: XXH3, CRC32C, CRC64NVME. The shapes are those of ts/native/hash.ts.
+#include <cstring>
+#include <string>
+
+#include "native/addon/args.h"
+#include "native/addon/module.h"
+#include "native/hash/crc.h"
+#include "native/hash/xxh3.h"
+
+namespace ostraka::addon {
+
+namespace {
+
+constexpr int64_t kMaxOffset = int64_t{1} << 40;
+constexpr int64_t kMaxSeed = (int64_t{1} << 53) - 1;
+
+// xxh3_64(data, seed: bigint): bigint
+Napi::Value Xxh3Of64(const Napi::CallbackInfo& info) {
+  Args args(info);
+  uint64_t seed;
+  View data;
+  if (!args.BigUint64(1, "seed", &seed) || !args.Bytes(0, "data", Args::kAnyLength, &data)) {
+    return info.Env().Undefined();
+  }
+  return Napi::BigInt::New(info.Env(), hash::Xxh3Of64(data.data, data.length, seed));
+}
+
+// xxh3_128(data, seed: bigint, out)
+Napi::Value Xxh3Of128(const Napi::CallbackInfo& info) {
+  Args args(info);
+  uint64_t seed;
+  View data, out;
+  if (args.BigUint64(1, "seed", &seed) && args.Bytes(0, "data", Args::kAnyLength, &data) &&
+      args.Bytes(2, "out", 16, &out)) {
+    uint8_t digest[16];
+    hash::Xxh3Of128(data.data, data.length, seed, digest);
+    std::memcpy(out.data, digest, sizeof digest);
+  }
+  return info.Env().Undefined();
+}
+
+// crc32c(data, running): number
+Napi::Value Crc32c(const Napi::CallbackInfo& info) {
+  Args args(info);
+  int64_t running;
+  View data;
+  if (!args.Integer(1, "running", 0, UINT32_MAX, &running) || !args.Bytes(0, "data", Args::kAnyLength, &data)) {
+    return info.Env().Undefined();
+  }
+  return Napi::Number::New(info.Env(), hash::Crc32c(static_cast<uint32_t>(running), data.data, data.length));
+}
+
+// crc64nvme(data, running: bigint): bigint
+Napi::Value Crc64Nvme(const Napi::CallbackInfo& info) {
+  Args args(info);
+  uint64_t running;
+  View data;
+  if (!args.BigUint64(1, "running", &running) || !args.Bytes(0, "data", Args::kAnyLength, &data)) {
+    return info.Env().Undefined();
+  }
+  return Napi::BigInt::New(info.Env(), hash::Crc64Nvme(running, data.data, data.length));
+}
+
+// The common part of the two below: (place, offset, parts, seed). `place` are the eight bytes at the offset.
+bool Checksum(Args& args, uint8_t** place, uint64_t* checksum) {
+  int64_t offset, seed;
+  List list;
+  View target;
+  if (!args.ReadList(2, "parts", 0, List::kMaxList, &list) || !args.Integer(1, "offset", 0, kMaxOffset, &offset) ||
+      !args.Integer(3, "seed", 0, kMaxSeed, &seed) || !args.Bytes(0, "checksum", Args::kAnyLength, &target)) {
+    return false;
+  }
+  if (target.length < 8 || static_cast<size_t>(offset) > target.length - 8) {
+    return args.Range("offset: eight bytes at " + std::to_string(offset) + " do not fit into " +
+                      std::to_string(target.length));
+  }
+  hash::Part parts[List::kMaxList];
+  for (size_t i = 0; i < list.length; i++) {
+    View view;
+    if (!args.BytesOf(list.items[i], "parts", Args::kAnyLength, &view)) return false;
+    parts[i] = {view.data, view.length};
+  }
+  *place = target.data + offset;
+  *checksum = hash::Xxh3Of64Parts(parts, list.length, static_cast<uint64_t>(seed));
+  return true;
+}
+
+// checksum64(out, outOffset, parts, seed)
+Napi::Value Checksum64(const Napi::CallbackInfo& info) {
+  Args args(info);
+  uint8_t* place;
+  uint64_t checksum;
+  if (Checksum(args, &place, &checksum)) hash::Store64(place, checksum);
+  return info.Env().Undefined();
+}
+
+// checksum64Matches(expected, expectedOffset, parts, seed): boolean
+Napi::Value Checksum64Matches(const Napi::CallbackInfo& info) {
+  Args args(info);
+  uint8_t* place;
+  uint64_t checksum;
+  if (!Checksum(args, &place, &checksum)) return info.Env().Undefined();
+  return Napi::Boolean::New(info.Env(), hash::Load64(place) == checksum);
+}
+
+}  // namespace
+
+void InitHash(Napi::Env env, Napi::Object exports) {
+  Export<Xxh3Of64>(env, exports, "xxh3_64");
+  Export<Xxh3Of128>(env, exports, "xxh3_128");
+  Export<Crc32c>(env, exports, "crc32c");
+  Export<Crc64Nvme>(env, exports, "crc64nvme");
+  Export<Checksum64>(env, exports, "checksum64");
+  Export<Checksum64Matches>(env, exports, "checksum64Matches");
+}
+
+}  // namespace ostraka::addon
