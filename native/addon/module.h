@@ -18,6 +18,7 @@ struct Environment {
 void InitErasure(Napi::Env env, Napi::Object exports);
 void InitHash(Napi::Env env, Napi::Object exports);
 void InitCodec(Napi::Env env, Napi::Object exports);
+void InitSocket(Napi::Env env, Napi::Object exports);
 
 /// Adds a function to the exports under `name`.
 template <Napi::Value (*function)(const Napi::CallbackInfo&)>

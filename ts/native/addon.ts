@@ -51,6 +51,9 @@ export interface NativeAddon {
 
   zstdCompress(data: Uint8Array, level: number): Buffer;
   zstdDecompress(data: Uint8Array, maxSize: number): Buffer;
+
+  bindReusePort(host: string, port: number): { fd: number; port: number };
+  setThreadNice(nice: number): void;
 }
 
 /** The nearest folder upwards that holds package.json: this file runs from dist/, at a depth that may change. */

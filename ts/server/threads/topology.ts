@@ -1,0 +1,19 @@
+/**
+ * What every thread must know of drives and sets to open its own Drive objects: plain data, sent whole whenever it
+ * changes. The control thread is the only one that makes it.
+ */
+import type { DriveRecord, SetRecord } from '../../meta/schema.js'
+
+export interface TopologyDrive extends DriveRecord {
+  /** Directory on this machine; '' when no directory holds this drive now. */
+  path: string
+}
+
+export interface Topology {
+  /** Grows with every change. */
+  version: number
+  clusterId: string
+  stripeSize: number
+  sets: SetRecord[]
+  drives: TopologyDrive[]
+}
