@@ -1,0 +1,85 @@
+/** How one node of a group behaves. */
+import { invariant } from './invariant.js';
+import type { Storage } from './storage.js';
+import { NONE, type NodeId, type ReadOnlyOption } from './types.js';
+
+export interface RaftOptions {
+  readonly id: NodeId;
+  readonly storage: Storage;
+  /** A number in [0, below), for election timeouts. All randomness of the core comes from here. */
+  readonly random: (below: number) => number;
+  /** Ticks without a leader before an election, and ticks a leader may go without a quorum. Default 10. */
+  readonly electionTick?: number;
+  /** Ticks between heartbeats. Default 1. */
+  readonly heartbeatTick?: number;
+  /** The last index the state machine has applied durably. Default: everything up to storage.firstIndex()-1. */
+  readonly applied?: number;
+  /** Writing and applying happen behind messages to the storage threads, instead of between ready and advance. */
+  readonly asyncStorageWrites?: boolean;
+  /** Bytes of entries per MsgApp (always at least one entry). Default no limit. */
+  readonly maxSizePerMessage?: number;
+  /** Bytes of entries being applied at once. Default: maxSizePerMessage. */
+  readonly maxCommittedSizePerReady?: number;
+  /** Payload bytes a leader may hold uncommitted before it drops proposals. Default no limit. */
+  readonly maxUncommittedSize?: number;
+  /** MsgApps in flight to one follower. Default 256. */
+  readonly maxInflightMessages?: number;
+  /** Payload bytes in flight to one follower. Default no limit. Invariant: >= maxSizePerMessage. */
+  readonly maxInflightBytes?: number;
+  /** Leaders without a quorum step down, and votes are refused while a leader is alive. Default true. */
+  readonly checkQuorum?: boolean;
+  /** Candidates ask before they raise the term. Default true. */
+  readonly preVote?: boolean;
+  /** 'lease-based' answers reads without a round while a lease holds; needs checkQuorum. Default 'safe'. */
+  readonly readOnly?: ReadOnlyOption;
+  /** Ticks by which a lease is shorter than the election timeout, against unequal clocks. Default 2. */
+  readonly leaseMarginTicks?: number;
+  /** Reads a leader holds unanswered; further ones are dropped. Default 10,000. */
+  readonly maxPendingReads?: number;
+  /** Followers drop proposals instead of forwarding them. Default false. */
+  readonly disableProposalForwarding?: boolean;
+  /** Append membership changes that are sure to be refused later. For tests. Default false. */
+  readonly disableConfChangeValidation?: boolean;
+  /** A leader that is removed or demoted becomes a follower as soon as it applies that. Default true. */
+  readonly stepDownOnRemoval?: boolean;
+  /** A learner becomes a voter only if it lacks at most this many entries. Default no check. */
+  readonly learnerMaxLag?: number;
+  /** Told in words what happens, for debugging. */
+  readonly trace?: (text: string) => void;
+}
+
+export type RaftConfig = Required<Omit<RaftOptions, 'trace' | 'applied'>> & Pick<RaftOptions, 'trace' | 'applied'>;
+
+export function resolveConfig(options: RaftOptions): RaftConfig {
+  const maxSizePerMessage = options.maxSizePerMessage ?? Infinity;
+  const config: RaftConfig = {
+    electionTick: 10,
+    heartbeatTick: 1,
+    asyncStorageWrites: false,
+    maxUncommittedSize: Infinity,
+    maxInflightMessages: 256,
+    maxInflightBytes: Infinity,
+    checkQuorum: true,
+    preVote: true,
+    readOnly: 'safe',
+    leaseMarginTicks: 2,
+    maxPendingReads: 10_000,
+    disableProposalForwarding: false,
+    disableConfChangeValidation: false,
+    stepDownOnRemoval: true,
+    learnerMaxLag: Infinity,
+    ...options,
+    maxSizePerMessage,
+    maxCommittedSizePerReady: options.maxCommittedSizePerReady ?? maxSizePerMessage,
+  };
+  invariant(Number.isSafeInteger(config.id) && config.id > NONE, 'a node id is a positive safe integer');
+  invariant(config.heartbeatTick > 0, 'heartbeatTick must be positive');
+  invariant(config.electionTick > config.heartbeatTick, 'electionTick must be above heartbeatTick');
+  invariant(config.maxInflightMessages > 0, 'maxInflightMessages must be positive');
+  invariant(config.maxInflightBytes >= config.maxSizePerMessage || config.maxSizePerMessage === Infinity,
+    'maxInflightBytes must not be below maxSizePerMessage');
+  invariant(config.maxCommittedSizePerReady > 0, 'maxCommittedSizePerReady must be positive');
+  invariant(config.readOnly === 'safe' || config.checkQuorum, 'lease-based reads need checkQuorum');
+  invariant(config.leaseMarginTicks >= 2, 'a lease is shorter by at least the two ticks that phases can differ');
+  return config;
+}
