@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { crc32c, crc64nvme } from '../../ts/store/crc.js'
+import { crc32c, crc64nvme } from '../../ts/native/hash.js'
 import {
   CHECKSUM_ALGORITHMS,
   DIGEST_SIZE,

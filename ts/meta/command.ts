@@ -5,6 +5,10 @@
  *
  * Every command has a request id; a request id that was applied before (within the kept window) answers with the
  * first result and changes nothing.
+ *
+ * Heal intents: a part whose `location.drives` names no drive (0) for some shards is queued for healing, with those
+ * shards, in the transaction that gives it its owner (putObject, putPart). A part that stops being referenced takes its
+ * heal entry with it.
  */
 import type { DriveNumber } from '../drive/drive.js'
 import type {

@@ -45,7 +45,10 @@ export interface ObjectAttributes {
   storageClass: 'STANDARD' | 'REDUCED_REDUNDANCY'
 }
 
-/** One stored piece with its digests. */
+/**
+ * One stored piece with its digests. A part of size 0 (of an upload; an empty object has no part) has a data id like
+ * any other and no shards: its `location.drives` is empty.
+ */
 export interface PartRecord {
   location: PartLocation
   size: number

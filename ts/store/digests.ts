@@ -1,13 +1,14 @@
 /**
- * Digests of a part while it streams by: MD5 always (the ETag), at most one of S3's five checksums, and the SHA-256
- * of the payload where the signature needs it (shared with the checksum when that is SHA256 too).
+ * Digests of a part while it streams by: MD5 always (the ETag), at most one of S3's five checksums, and the
+ * SHA-256 of the payload where the signature needs it (shared with the checksum when that is SHA256 too).
  *
- * Values are raw bytes in S3's byte order: CRCs big-endian. Text forms are base64 in S3's headers and documents.
+ * Values are raw bytes in S3's byte order: CRCs big-endian. Text forms are base64 in S3's headers and
+ * documents.
  */
 import { createHash, type Hash } from 'node:crypto'
 import { crc32 } from 'node:zlib'
 import type { Checksum, ChecksumAlgorithm } from '../meta/schema.js'
-import { crc32c, crc64nvme } from './crc.js'
+import { crc32c, crc64nvme } from '../native/hash.js'
 
 export const CHECKSUM_ALGORITHMS: readonly ChecksumAlgorithm[] = ['CRC32', 'CRC32C', 'CRC64NVME', 'SHA1', 'SHA256']
 

@@ -1,6 +1,6 @@
 /**
- * Errors of the object engine, named by their S3 codes. The table that turns a code into an HTTP status and the
- * default message is in server/s3/errors.ts, and is checked to be total.
+ * Errors of the object engine, named by their S3 codes. The table that turns a code into an HTTP status and
+ * the default message is in server/s3/errors.ts, and is checked to be total.
  */
 export type S3ErrorCode =
   | 'AccessDenied'

@@ -2,11 +2,11 @@
  * The object engine: buckets, objects and multipart uploads over metadata and erasure sets. It knows S3's
  * semantics but nothing of HTTP. Implemented by `store.ts`; runs in any thread.
  *
- * Errors: S3Error with S3's codes. ServiceUnavailable / SlowDown when quorum, space or a queue forbids and nothing
- * changed; InternalError when the outcome is unknown (a retry is safe).
+ * Errors: S3Error with S3's codes. ServiceUnavailable / SlowDown when quorum, space or a queue forbids and
+ * nothing changed; InternalError when the outcome is unknown (a retry is safe).
  *
- * Writes: shards durable, then one command. An error or abort before the command leaves nothing behind but shards
- * that the writer deletes or the collector proves unreferenced.
+ * Writes: shards durable, then one command. An error or abort before the command leaves nothing behind but
+ * shards that the writer deletes or the collector proves unreferenced.
  */
 import type { WriteCondition } from '../meta/command.js'
 import type { ListPage, ListQuery, UploadListPage, UploadListQuery } from '../meta/reader.js'
@@ -21,8 +21,9 @@ import type {
 } from '../meta/schema.js'
 
 /**
- * Data on its way in. Iterating yields exactly `size` bytes or throws an S3Error (IncompleteBody, BadDigest, ...);
- * checks that need the whole body happen before the iteration ends, so data that fails them is never committed.
+ * Data on its way in. Iterating yields exactly `size` bytes or throws an S3Error (IncompleteBody, BadDigest,
+ * ...); checks that need the whole body happen before the iteration ends, so data that fails them is never
+ * committed.
  */
 export interface BodySource extends AsyncIterable<Uint8Array> {
   readonly size: number
@@ -61,8 +62,8 @@ export interface ByteRange {
 }
 
 /**
- * An object pinned at one metadata position: its data cannot be collected until `release`. The caller looks at
- * `object` (conditions, range) and then reads.
+ * An object pinned at one metadata position: its data cannot be collected until `release`. The caller looks
+ * at `object` (conditions, range) and then reads.
  */
 export interface ObjectHandle {
   readonly object: ObjectRecord

@@ -1,0 +1,155 @@
+/**
+ * Data ids of one thread: writer epoch u48 big-endian, then 80 random bits. A data id is used for one part
+ * and never again, so its owner is unique for ever; the epoch lets the collector prove that no late writer
+ * exists.
+ *
+ * A thread opens an epoch before its first part and rotates it after `epochLifeMs` or `epochIds`, so that the
+ * collector can fence old ones and find orphans while the server runs. At most two epochs are in use: the
+ * current one and one that drains (its parts were begun before the rotation); both are shown on the pin
+ * board. When `apply` says that an epoch was fenced, the next part waits for a new one.
+ */
+import { randomFillSync } from 'node:crypto'
+import type { DataId } from '../drive/drive.js'
+import type { MetadataEngine } from '../meta/engine.js'
+import type { PinBoard } from './pins.js'
+
+export const DATA_ID_SIZE = 16
+const RANDOM_SIZE = 10
+const POOL_IDS = 512
+
+export interface DataIdOptions {
+  /** Name of the thread, for the operator. */
+  worker: string
+  epochLifeMs?: number
+  epochIds?: number
+  now?: () => number
+  /** Fills with random bytes; a seeded one in tests. */
+  random?: (into: Uint8Array) => void
+}
+
+/** A data id in use. Call `done` once its part is committed or given up. */
+export interface DataIdLease {
+  readonly dataId: DataId
+  readonly epoch: number
+  done(): void
+}
+
+interface Epoch {
+  number: number
+  openedMs: number
+  given: number
+  inUse: number
+}
+
+/** The writer epoch of a data id. */
+export function epochOf(dataId: DataId): number {
+  const view = new DataView(dataId.buffer, dataId.byteOffset, dataId.byteLength)
+  return view.getUint16(0) * 0x1_0000_0000 + view.getUint32(2)
+}
+
+export class DataIds {
+  readonly #metadata: MetadataEngine
+  readonly #board: PinBoard
+  readonly #slot: number
+  readonly #worker: string
+  readonly #epochLifeMs: number
+  readonly #epochIds: number
+  readonly #now: () => number
+  readonly #random: (into: Uint8Array) => void
+  readonly #pool = new Uint8Array(POOL_IDS * RANDOM_SIZE)
+  #poolAt = POOL_IDS * RANDOM_SIZE
+  #current: Epoch | undefined
+  #draining: Epoch | undefined
+  #opening: Promise<void> | undefined
+
+  constructor(metadata: MetadataEngine, board: PinBoard, slot: number, options: DataIdOptions) {
+    this.#metadata = metadata
+    this.#board = board
+    this.#slot = slot
+    this.#worker = options.worker
+    this.#epochLifeMs = options.epochLifeMs ?? 3_600_000
+    this.#epochIds = options.epochIds ?? 1_000_000
+    this.#now = options.now ?? Date.now
+    this.#random = options.random ?? ((into) => { randomFillSync(into) })
+  }
+
+  /** Epoch of new parts, 0 before the first. */
+  get epoch(): number {
+    return this.#current?.number ?? 0
+  }
+
+  /** A fresh data id. Rejects with MetadataError when an epoch is needed and cannot be opened. */
+  async lease(): Promise<DataIdLease> {
+    if (this.#current === undefined) await this.#open()
+    else if (this.#due(this.#current) && this.#draining === undefined) {
+      // The old epoch serves until the new one is there; a failure is met again by the next part.
+      this.#open().catch(() => undefined)
+    }
+    const epoch = this.#current
+    if (epoch === undefined) throw new Error('no writer epoch is open')
+    epoch.given++
+    epoch.inUse++
+    let used = true
+    return {
+      dataId: this.#next(epoch.number),
+      epoch: epoch.number,
+      done: () => {
+        if (!used) return
+        used = false
+        epoch.inUse--
+        if (epoch === this.#draining && epoch.inUse === 0) {
+          this.#draining = undefined
+          this.#show()
+        }
+      },
+    }
+  }
+
+  /** `apply` refused this epoch: never use it again. */
+  fenced(epoch: number): void {
+    if (this.#current?.number === epoch) this.#current = undefined
+    if (this.#draining?.number === epoch) this.#draining = undefined
+    this.#show()
+  }
+
+  #due(epoch: Epoch): boolean {
+    return epoch.given >= this.#epochIds || this.#now() - epoch.openedMs >= this.#epochLifeMs
+  }
+
+  #open(): Promise<void> {
+    this.#opening ??= this.#propose().finally(() => {
+      this.#opening = undefined
+    })
+    return this.#opening
+  }
+
+  async #propose(): Promise<void> {
+    const nowMs = this.#now()
+    const result = await this.#metadata.propose({ kind: 'openEpoch', nowMs, worker: this.#worker })
+    if (!result.ok) throw new Error(`openEpoch was refused: ${result.refusal} ${result.detail}`)
+    const number = result.value.epoch
+    if (number === undefined || number < 1) throw new Error('openEpoch gave no epoch')
+    const old = this.#current
+    this.#current = { number, openedMs: nowMs, given: 0, inUse: 0 }
+    if (old !== undefined && old.inUse > 0) this.#draining = old
+    this.#show()
+  }
+
+  #show(): void {
+    this.#board.setEpochs(this.#slot, this.#current?.number ?? 0, this.#draining?.number ?? 0)
+  }
+
+  #next(epoch: number): DataId {
+    if (this.#poolAt === this.#pool.length) {
+      this.#random(this.#pool)
+      this.#poolAt = 0
+    }
+    const id = new Uint8Array(DATA_ID_SIZE)
+    const view = new DataView(id.buffer)
+    view.setUint16(0, Math.floor(epoch / 0x1_0000_0000))
+    view.setUint32(2, epoch >>> 0)
+    id.set(this.#pool.subarray(this.#poolAt, this.#poolAt + RANDOM_SIZE), DATA_ID_SIZE - RANDOM_SIZE)
+    this.#poolAt += RANDOM_SIZE
+    return id
+  }
+}
