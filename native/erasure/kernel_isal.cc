@@ -1,6 +1,7 @@
 #include <erasure_code.h>
 
 #include <algorithm>
+#include <cstring>
 #include <mutex>
 
 #include "native/erasure/gf256.h"
@@ -12,6 +13,10 @@ namespace {
 
 // ISA-L takes lengths as int; longer blocks are done in pieces.
 constexpr size_t kPieceBytes = size_t{1} << 30;
+
+// ISA-L 2.31.1's kernel for five outputs on AVX-512 with GFNI reads (and ignores) bytes 40-47 of the first output even when
+// the output is shorter than that. Outputs shorter than this therefore go through memory of our own.
+constexpr size_t kShortBytes = 64;
 
 // ISA-L's functions take non-const pointers, but only write to the tables (prepare) and the outputs (multiply).
 void Prepare(int inputs, int outputs, const uint8_t* coefficients, uint8_t* tables) {
@@ -25,9 +30,12 @@ void MultiplyBlocks(size_t length, int inputs, int outputs, const uint8_t* table
   uint8_t* targets[kMaxShards];
   for (size_t start = 0; start < length; start += kPieceBytes) {
     const size_t piece = std::min(kPieceBytes, length - start);
+    const bool is_short = piece < kShortBytes;
+    uint8_t room[kMaxShards][kShortBytes];
     for (int i = 0; i < inputs; i++) sources[i] = const_cast<uint8_t*>(in[i]) + start;
-    for (int i = 0; i < outputs; i++) targets[i] = out[i] + start;
+    for (int i = 0; i < outputs; i++) targets[i] = is_short ? room[i] : out[i] + start;
     ec_encode_data(static_cast<int>(piece), inputs, outputs, const_cast<uint8_t*>(tables), sources, targets);
+    for (int i = 0; is_short && i < outputs; i++) std::memcpy(out[i] + start, room[i], piece);
   }
 }
 

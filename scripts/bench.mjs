@@ -1,0 +1,11 @@
+/** npm run bench [-- arguments]: sets up, then runs the benchmarks with these arguments. */
+import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
+import { root } from './lib/run.mjs';
+import { setUpOrExit } from './setup.mjs';
+
+await setUpOrExit();
+const main = join(root, 'dist', 'bench', 'main.js');
+const { status, error } = spawnSync(process.execPath, [main, ...process.argv.slice(2)], { stdio: 'inherit' });
+if (error !== undefined) throw error;
+process.exit(status ?? 1);
