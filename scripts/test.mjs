@@ -19,6 +19,7 @@ const filters = process.argv.slice(2).filter((argument) => argument !== '--long'
 const limits = { file: (long ? 60 : 6) * minute, all: (long ? 600 : 14) * minute };
 
 const wanted = (path) => filters.length === 0 || filters.some((filter) => path.includes(filter.replace(/^\.\//, '')));
+const overtime = new AbortController();
 const total = { passed: 0, failed: 0 };
 
 function testFiles() {
@@ -33,7 +34,7 @@ async function runFiles(files) {
   if (files.length === 0) return;
   process.env.NODE_OPTIONS = `${process.env.NODE_OPTIONS ?? ''} --enable-source-maps`.trim();
   if (long) process.env.OSTRAKA_TEST_LONG = '1';
-  const stream = runTests({ files, concurrency: 2, timeout: limits.file });
+  const stream = runTests({ files, concurrency: 2, timeout: limits.file, signal: overtime.signal });
   const count = (kind) => (event) => {
     if (event.details.type === 'suite' || event.skip !== undefined || event.todo !== undefined) return;
     total[kind] += 1;
@@ -43,15 +44,17 @@ async function runFiles(files) {
   for await (const text of stream.compose(new spec())) process.stdout.write(text);
 }
 
-function report() {
-  process.stdout.write(`${total.passed} passed, ${total.failed} failed\n`);
+/** The last line; the process ends once it is out. */
+function finish() {
+  const code = total.failed === 0 ? 0 : 1;
+  process.stdout.write(`${total.passed} passed, ${total.failed} failed\n`, () => process.exit(code));
 }
 
 const watchdog = setTimeout(() => {
   say(`the tests took longer than ${limits.all / minute} minutes`);
   total.failed += 1;
-  report();
-  process.exit(1);
+  overtime.abort();
+  setTimeout(finish, 5000);
 }, limits.all);
 
 await setUpOrExit();
@@ -71,5 +74,4 @@ if (total.passed + total.failed === 0) {
   say('no test matches');
   total.failed += 1;
 }
-report();
-process.exit(total.failed === 0 ? 0 : 1);
+finish();
