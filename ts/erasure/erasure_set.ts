@@ -57,7 +57,10 @@ export interface HealResult {
   healed: { shard: number; drive: DriveNumber }[]
   /** Shards that could not be healed now (drive out), to be tried again. */
   left: number[]
-  /** True when fewer than k shards are readable: nothing was changed. */
+  /**
+   * True when some stripe has fewer than k good blocks even if every drive that is out came back: nothing was
+   * changed. (When drives that are out could still help, all shards are `left` and `lost` is false.)
+   */
   lost: boolean
 }
 
@@ -88,6 +91,7 @@ export type ErasureErrorCode =
   | 'readQuorum' // fewer than k shards could be verified
   | 'drivesFull' // the set cannot take more data
   | 'sizeMismatch' // the data ended early or went on
+  | 'inconsistent' // intact shards that disagree, and no majority that tells which is wrong
   | 'aborted'
 
 export class ErasureError extends Error {

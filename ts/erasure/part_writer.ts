@@ -1,0 +1,271 @@
+/**
+ * Writes one part: bytes from the body are copied into the data blocks of a slab, a full stripe is sealed (parity
+ * and checksums, one native call) and its cells are handed to one lane per drive.
+ *
+ *   body --copy--> slab --seal--> cells --> lane 0..k+m-1 --> drives --> slab free
+ *
+ * At most `stripesInFlight` slabs of a part are out at once and all parts of a thread share its slab pool, so a slow
+ * drive, a full pool or a crowd of uploads makes the body wait: nothing is queued without bound.
+ *
+ * Invariants:
+ * - Nothing gets its name on a drive before the last byte has been taken and the body has ended well. A body that
+ *   throws, is short or is long, an abort, or a lost quorum leaves nothing but what a drive that is out may keep.
+ * - A write resolves when every lane is durable or out, and at least `floor` are durable.
+ */
+import type { DriveNumber, Geometry, ShardHeader } from '../drive/drive.js'
+import { blockSizeAt, ShardError } from '../drive/drive.js'
+import { sealStripe } from '../native/erasure.js'
+import type { Clock } from './clock.js'
+import type { PartLocation, PartWrite } from './erasure_set.js'
+import { ErasureError } from './erasure_set.js'
+import { ShardLane } from './shard_lane.js'
+import type { Slab, SlabPool } from './slab.js'
+import { cellOf, fillSlab, padSlab, slabClass, strideFor } from './slab.js'
+import type { WritePlan } from './write_plan.js'
+
+export interface WriteContext {
+  set: number
+  clock: Clock
+  slabs: SlabPool
+  stripesInFlight: number
+  writeDeadlineMs: number
+  /** How long a failed write waits for its cleaning before it goes on in the background. */
+  cleanWaitMs: number
+  background: (work: Promise<unknown>) => void
+}
+
+/** Throws ErasureError, or what the body threw. */
+export function writePart(context: WriteContext, plan: WritePlan, part: PartWrite): Promise<PartLocation> {
+  return new PartWriter(context, plan, part).run()
+}
+
+/** A stripe being filled. */
+interface OpenStripe {
+  slab: Slab
+  stride: number
+  blockSize: number
+  length: number
+  filled: number
+}
+
+class PartWriter {
+  readonly #context: WriteContext
+  readonly #plan: WritePlan
+  readonly #part: PartWrite
+  readonly #geometry: Geometry
+  readonly #lanes: ShardLane[]
+  #alive: number
+  #committing = false
+  /** The first reason to give up; once set, every wait of `run` rejects with it. */
+  #failure: Error | undefined
+  #rejectWait: ((error: Error) => void) | undefined
+  #stripe: OpenStripe | undefined
+  #stripesDone = 0
+  #slabsOut = 0
+  #slabFreed: (() => void) | undefined
+
+  constructor(context: WriteContext, plan: WritePlan, part: PartWrite) {
+    this.#context = context
+    this.#plan = plan
+    this.#part = part
+    this.#geometry = plan.geometry
+    this.#alive = plan.drives.length
+    this.#lanes = plan.drives.map((drive, shard) => {
+      const header: ShardHeader = { dataId: part.dataId, shard, geometry: plan.geometry, salvage: part.salvage }
+      return new ShardLane(drive, header, {
+        clock: context.clock,
+        writeDeadlineMs: context.writeDeadlineMs,
+        onOut: () => {
+          this.#laneOut()
+        },
+        background: context.background,
+      })
+    })
+  }
+
+  async run(): Promise<PartLocation> {
+    const { signal } = this.#part
+    const onAbort = (): void => {
+      this.#fail(new ErasureError('aborted', 'the writer gave up', { cause: signal?.reason }))
+    }
+    if (signal?.aborted === true) onAbort()
+    signal?.addEventListener('abort', onAbort, { once: true })
+    try {
+      await this.#write()
+    } catch (error) {
+      const reason = error instanceof Error ? error : new Error(String(error))
+      this.#fail(reason)
+      await this.#clean(reason)
+      throw reason
+    } finally {
+      signal?.removeEventListener('abort', onAbort)
+    }
+    return this.#location()
+  }
+
+  async #write(): Promise<void> {
+    if (this.#failure !== undefined) throw this.#failure
+    const streamed = this.#part.size > this.#geometry.stripeSize
+    if (streamed) for (const lane of this.#lanes) lane.open()
+    await this.#takeBody(streamed)
+    this.#committing = true
+    if (streamed) {
+      await this.#wait(Promise.all(this.#lanes.map((lane) => lane.commit())))
+    } else {
+      await this.#putWhole()
+    }
+    if (this.#failure !== undefined) throw this.#failure
+  }
+
+  /** Copies the body into slabs; when `streamed`, hands every stripe on as soon as it is full. */
+  async #takeBody(streamed: boolean): Promise<void> {
+    const { size } = this.#part
+    const body = this.#part.data[Symbol.asyncIterator]()
+    let received = 0
+    let ended = false
+    try {
+      for (;;) {
+        const next = await this.#wait(body.next())
+        if (next.done === true) {
+          ended = true
+          break
+        }
+        const chunk = next.value
+        if (received + chunk.length > size) throw new ErasureError('sizeMismatch', `more than ${String(size)} bytes`)
+        await this.#takeChunk(chunk, received, streamed)
+        received += chunk.length
+      }
+    } catch (error) {
+      // A body that threw has ended; one that we leave is told so, without waiting for it.
+      if (!ended) void Promise.resolve(body.return?.()).catch(() => undefined)
+      throw error
+    }
+    if (received !== size) {
+      throw new ErasureError('sizeMismatch', `the data ended after ${String(received)} of ${String(size)} bytes`)
+    }
+  }
+
+  async #takeChunk(chunk: Uint8Array, received: number, streamed: boolean): Promise<void> {
+    let taken = 0
+    while (taken < chunk.length) {
+      const stripe = this.#stripe ?? (await this.#openStripe(received + taken))
+      const count = Math.min(chunk.length - taken, stripe.length - stripe.filled)
+      const piece = count === chunk.length ? chunk : chunk.subarray(taken, taken + count)
+      fillSlab(stripe.slab.bytes, stripe.stride, stripe.blockSize, stripe.filled, piece)
+      stripe.filled += count
+      taken += count
+      if (stripe.filled === stripe.length && streamed) this.#dispatch(stripe)
+    }
+  }
+
+  async #openStripe(at: number): Promise<OpenStripe> {
+    const { k, m, stripeSize, partSize } = this.#geometry
+    while (this.#slabsOut >= this.#context.stripesInFlight) {
+      await this.#wait(
+        new Promise<void>((resolve) => {
+          this.#slabFreed = resolve
+        }),
+      )
+    }
+    const blockSize = blockSizeAt(this.#geometry, Math.floor(at / stripeSize))
+    const stride = strideFor(blockSize)
+    this.#slabsOut++
+    const request = this.#context.slabs.acquire((k + m) * stride, () => {
+      this.#slabsOut--
+      const freed = this.#slabFreed
+      this.#slabFreed = undefined
+      freed?.()
+    })
+    let slab: Slab
+    try {
+      slab = await this.#wait(request)
+    } catch (error) {
+      void request.then((late) => {
+        late.done(true)
+      })
+      throw error
+    }
+    this.#stripe = { slab, stride, blockSize, length: Math.min(stripeSize, partSize - at), filled: 0 }
+    return this.#stripe
+  }
+
+  /** Computes parity and checksums of the stripe that was filled. */
+  #seal(stripe: OpenStripe): void {
+    const { k, m } = this.#geometry
+    const { slab, stride, blockSize, filled } = stripe
+    padSlab(slab.bytes, stride, blockSize, k, filled)
+    sealStripe(slab.bytes, { k, m, blockSize, stride }, this.#part.dataId, this.#stripesDone)
+    this.#stripesDone++
+  }
+
+  #dispatch(stripe: OpenStripe): void {
+    this.#seal(stripe)
+    this.#stripe = undefined
+    const { slab, stride, blockSize } = stripe
+    for (const lane of this.#lanes) lane.push(cellOf(slab.bytes, stride, blockSize, lane.header.shard), slab)
+    slab.done(true)
+  }
+
+  /** A part of one stripe or none: one submission per drive. */
+  async #putWhole(): Promise<void> {
+    const stripe = this.#stripe
+    if (stripe !== undefined) this.#seal(stripe)
+    const puts = this.#lanes.map((lane) => {
+      if (stripe === undefined) return lane.put(undefined, undefined)
+      return lane.put(cellOf(stripe.slab.bytes, stripe.stride, stripe.blockSize, lane.header.shard), stripe.slab)
+    })
+    this.#stripe = undefined
+    stripe?.slab.done(true)
+    await this.#wait(Promise.all(puts))
+  }
+
+  #laneOut(): void {
+    this.#alive--
+    if (this.#alive >= this.#plan.floor) return
+    const failures = this.#lanes.flatMap((lane) => (lane.failure === undefined ? [] : [lane.failure]))
+    const full = failures.filter((error) => error instanceof ShardError && error.code === 'driveFull').length
+    const phase = this.#committing ? 'while committing' : 'while writing'
+    const detail = `${String(this.#alive)} drives left ${phase}, ${String(this.#plan.floor)} are needed`
+    const code = this.#alive + full >= this.#plan.floor ? 'drivesFull' : 'writeQuorum'
+    this.#fail(new ErasureError(code, detail, { cause: failures[0] }))
+  }
+
+  #fail(error: Error): void {
+    if (this.#failure !== undefined) return
+    this.#failure = error
+    this.#rejectWait?.(error)
+  }
+
+  /** Waits for `promise`, but not once the write has failed. Only one wait runs at a time. */
+  #wait<T>(promise: Promise<T>): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      this.#rejectWait = reject
+      promise.then(resolve, reject)
+      if (this.#failure !== undefined) reject(this.#failure)
+    })
+  }
+
+  async #clean(reason: Error): Promise<void> {
+    this.#stripe?.slab.done(true)
+    this.#stripe = undefined
+    const cleaned = Promise.all(this.#lanes.map((lane) => lane.discard(reason)))
+    this.#context.background(cleaned)
+    await new Promise<void>((resolve) => {
+      const cancel = this.#context.clock.after(this.#context.cleanWaitMs, resolve)
+      void cleaned.then(() => {
+        cancel()
+        resolve()
+      })
+    })
+  }
+
+  #location(): PartLocation {
+    const drives: DriveNumber[] = this.#lanes.map((lane) => (lane.failure === undefined ? lane.drive.number : 0))
+    return { dataId: this.#part.dataId, set: this.#context.set, geometry: this.#geometry, drives }
+  }
+}
+
+/** Weight in the slab pool of one stripe of this geometry, when it is full. */
+export function slabWeight(geometry: { k: number; m: number; stripeSize: number }): number {
+  return slabClass((geometry.k + geometry.m) * strideFor(Math.ceil(geometry.stripeSize / geometry.k)))
+}

@@ -1,0 +1,170 @@
+/**
+ * One shard on its way to one drive. Cells queue up while an append is in flight and go out together with the next
+ * one, so that there is at most one append per drive and part at a time, in block order.
+ *
+ * Model: a lane is open until it is committed or out. It goes out at the first failure, or when a call to the drive
+ * takes longer than the write deadline; then it takes no more cells, what it had queued is released, and what it may
+ * have left on the drive is removed in the background, after the late call has settled.
+ *
+ * Invariant: a cell's slab is released exactly once, as clean only when no drive can still be reading it.
+ */
+import type { Drive, ShardHeader, ShardWriter } from '../drive/drive.js'
+import { ShardError } from '../drive/drive.js'
+import type { Clock } from './clock.js'
+import { within } from './clock.js'
+import type { Slab } from './slab.js'
+
+export interface LaneOptions {
+  clock: Clock
+  writeDeadlineMs: number
+  /** Called when the lane goes out, at most once. */
+  onOut: (lane: ShardLane) => void
+  /** Keeps track of cleaning that goes on after the write has ended. */
+  background: (work: Promise<unknown>) => void
+}
+
+interface QueuedCell {
+  cell: Uint8Array
+  slab: Slab
+}
+
+export class ShardLane {
+  readonly drive: Drive
+  readonly header: ShardHeader
+  readonly #options: LaneOptions
+  /** Why the lane is out. */
+  #failure: Error | undefined
+  #writer: ShardWriter | undefined
+  #queue: QueuedCell[] = []
+  #pumping = false
+  #drained: (() => void) | undefined
+  /** The drive's own view of the call in flight: settles when the drive is really done with its buffers. */
+  #call: Promise<unknown> = Promise.resolve()
+  #discarded: Promise<void> | undefined
+  /** The shard may have its name on the drive. */
+  #named = false
+
+  constructor(drive: Drive, header: ShardHeader, options: LaneOptions) {
+    this.drive = drive
+    this.header = header
+    this.#options = options
+  }
+
+  get failure(): Error | undefined {
+    return this.#failure
+  }
+
+  /** Starts a streamed shard; failures put the lane out. */
+  open(): void {
+    void this.#attempt(
+      () => this.drive.createShard(this.header),
+      (writer) => {
+        this.#writer = writer
+        void this.#pump()
+      },
+    )
+  }
+
+  /** A whole shard of one block (or none, when `cell` is undefined) in one submission. Never rejects. */
+  async put(cell: Uint8Array | undefined, slab: Slab | undefined): Promise<void> {
+    this.#named = true
+    slab?.retain()
+    const done = await this.#attempt(() => this.drive.putShard(this.header, cell === undefined ? [] : [cell]))
+    slab?.done(done)
+  }
+
+  /** Queues the next cell; the slab is retained until the drive is done with it. */
+  push(cell: Uint8Array, slab: Slab): void {
+    if (this.#failure !== undefined) return
+    slab.retain()
+    this.#queue.push({ cell, slab })
+    void this.#pump()
+  }
+
+  /** Resolves when what was pushed is durable, or the lane is out. Never rejects. */
+  async commit(): Promise<void> {
+    while (this.#failure === undefined && (this.#writer === undefined || this.#pumping || this.#queue.length > 0)) {
+      await new Promise<void>((resolve) => {
+        this.#drained = resolve
+      })
+    }
+    const writer = this.#writer
+    if (this.#failure !== undefined || writer === undefined) return
+    this.#named = true
+    await this.#attempt(() => writer.commit())
+  }
+
+  /** Takes no more cells and removes what is on the drive, once its last call has settled. Never rejects. */
+  discard(reason: Error): Promise<void> {
+    this.#goOut(reason)
+    this.#discarded ??= this.#clean()
+    return this.#discarded
+  }
+
+  async #pump(): Promise<void> {
+    if (this.#pumping || this.#writer === undefined) return
+    this.#pumping = true
+    while (this.#failure === undefined && this.#queue.length > 0) {
+      const batch = this.#queue
+      this.#queue = []
+      const writer = this.#writer
+      const done = await this.#attempt(() => writer.append(batch.map((queued) => queued.cell)))
+      for (const queued of batch) queued.slab.done(done)
+    }
+    this.#pumping = false
+    this.#wake()
+  }
+
+  /** Makes one call to the drive under the write deadline; true when it succeeded in time and the lane is not out. */
+  async #attempt<T>(call: () => Promise<T>, use: (value: T) => void = () => undefined): Promise<boolean> {
+    if (this.#failure !== undefined) return false
+    const { clock, writeDeadlineMs } = this.#options
+    try {
+      const running = call()
+      this.#call = running.then(use, () => undefined)
+      await within(clock, writeDeadlineMs, running, () => {
+        return new ShardError('timeout', this.drive.number, `no answer within ${String(writeDeadlineMs)} ms`)
+      })
+      await this.#call
+      return true
+    } catch (error) {
+      this.#fail(error instanceof Error ? error : new Error(String(error)))
+      return false
+    }
+  }
+
+  #fail(error: Error): void {
+    if (!this.#goOut(error)) return
+    this.#discarded ??= this.#clean()
+    this.#options.background(this.#discarded)
+    this.#options.onOut(this)
+  }
+
+  #goOut(error: Error): boolean {
+    if (this.#failure !== undefined) return false
+    this.#failure = error
+    const queue = this.#queue
+    this.#queue = []
+    for (const queued of queue) queued.slab.done(true)
+    this.#wake()
+    return true
+  }
+
+  #wake(): void {
+    const drained = this.#drained
+    this.#drained = undefined
+    drained?.()
+  }
+
+  async #clean(): Promise<void> {
+    await this.#call
+    await this.#writer?.abort()
+    if (!this.#named) return
+    try {
+      await this.drive.deleteShard(this.header.dataId)
+    } catch {
+      // The drive is out. What it holds is unreferenced, and is found when the drive's shards are next compared
+      // with the metadata.
+    }
+  }
+}

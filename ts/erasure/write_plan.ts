@@ -1,0 +1,62 @@
+/**
+ * Which drives take a part, and in what geometry.
+ *
+ * Let n be the number of drives of the set, m the parity asked for, f the drives that are out when the part starts.
+ * The part is encoded (n-m-f) + m over the drives that are left, rotated by the data id so that data and parity
+ * spread evenly. Refused when fewer drives are left than the set's write quorum.
+ */
+import type { DataId, Drive, Geometry } from '../drive/drive.js'
+import { ErasureError } from './erasure_set.js'
+
+export interface SetShape {
+  /** Data and parity of the set's default geometry; k + m drives. */
+  k: number
+  m: number
+}
+
+/** Drives that must hold a durable shard before a write is acknowledged: k, and k + 1 when k = m. */
+export function writeQuorum(shape: SetShape): number {
+  return shape.k === shape.m ? shape.k + 1 : shape.k
+}
+
+export interface WritePlan {
+  geometry: Geometry
+  /** The drive of each shard. */
+  drives: Drive[]
+  /** Fewest shards that may become durable for the write to be acknowledged. */
+  floor: number
+}
+
+/**
+ * `parity` 0 means the set's default. Throws ErasureError 'drivesFull' or 'writeQuorum'; RangeError for a parity
+ * that the set does not have.
+ */
+export function planWrite(
+  shape: SetShape,
+  drives: readonly Drive[],
+  part: { dataId: DataId; size: number; stripeSize: number; parity: number },
+): WritePlan {
+  const m = part.parity === 0 ? shape.m : part.parity
+  if (!Number.isSafeInteger(m) || m < 0 || m > shape.m) throw new RangeError(`parity ${String(m)} of a set of ${String(shape.m)}`)
+  const usable = drives.filter((drive) => drive.writable)
+  const quorum = writeQuorum(shape)
+  if (usable.length < quorum) {
+    const full = drives.filter((drive) => drive.health.state === 'full').length
+    const detail = `${String(usable.length)} of ${String(shape.k + shape.m)} drives can be written, ${String(quorum)} are needed`
+    throw new ErasureError(usable.length + full >= quorum ? 'drivesFull' : 'writeQuorum', detail)
+  }
+  const k = usable.length - m
+  const start = rotation(part.dataId, usable.length)
+  const ordered = usable.map((_, shard) => usable[(shard + start) % usable.length] as Drive)
+  return {
+    geometry: { k, m, stripeSize: part.stripeSize, partSize: part.size },
+    drives: ordered,
+    floor: Math.max(quorum, k),
+  }
+}
+
+/** The last 32 random bits of the data id, spread over the drives. */
+function rotation(dataId: DataId, count: number): number {
+  const view = new DataView(dataId.buffer, dataId.byteOffset, dataId.byteLength)
+  return view.getUint32(12) % count
+}
