@@ -1,0 +1,118 @@
+/**
+ * Applying one batch of commands, that is one log record, to a state. Pure: the same state and batch give the
+ * same results and the same writes on every copy and at every replay.
+ *
+ * All commands of a batch, the applied position, the term and the request ids are one set of writes, committed in
+ * one transaction of the view. A command that fails in an unforeseen way is refused, the same way everywhere.
+ */
+import { CheckedView, linkChanges } from '../chain.js'
+import type { StateReader } from '../chain.js'
+import type { Command, CommandResult, CommandValue } from '../command.js'
+import { MetadataError } from '../engine.js'
+import { APPLIED_KEY } from '../keys.js'
+import { unpack } from '../record.js'
+import type { RawWrite, ViewSnapshot } from '../view_store.js'
+import { createBucket, deleteBucket } from './buckets.js'
+import { collected, healed, queueHeal, setCollection } from './care.js'
+import { addSets, driveHealed, fenceEpochs, initCluster, openEpoch, replaceDrive } from './cluster.js'
+import { completeUpload } from './complete.js'
+import { Refused } from './context.js'
+import type { Context, Handled } from './context.js'
+import { discard } from './data_ids.js'
+import { deleteObject, deleteObjects, putObject } from './objects.js'
+import { remember, rememberedResult } from './requests.js'
+import { Transaction } from './transaction.js'
+import { abortUpload, createUpload, expireUploads, putPart } from './uploads.js'
+
+/** What one log record carries. */
+export interface Batch {
+  /** The proposer's clock. */
+  timeMs: number
+  requests: { command: Command; requestId?: string }[]
+}
+
+export interface Applied {
+  index: number
+  term: number
+}
+
+export interface BatchOutcome {
+  results: CommandResult[]
+  writes: RawWrite[]
+}
+
+export function readApplied(state: StateReader): Applied {
+  const payload = state.get(APPLIED_KEY)
+  return payload === undefined ? { index: 0, term: 0 } : (unpack(payload) as Applied)
+}
+
+/** Throws MetadataError 'corrupt' when the state cannot be trusted; nothing was changed then. */
+export function applyBatch(view: ViewSnapshot, position: Applied, batch: Batch): BatchOutcome {
+  const tx = new Transaction(new CheckedView(view))
+  const results = batch.requests.map(({ command, requestId }, offset) => {
+    const context: Context = { tx, order: { index: position.index, offset }, batchMs: batch.timeMs }
+    return applyOne(context, command, requestId)
+  })
+  tx.put(APPLIED_KEY, position)
+  return { results, writes: linkChanges(view, tx.changes) }
+}
+
+function applyOne(context: Context, command: Command, requestId: string | undefined): CommandResult {
+  const first = requestId === undefined ? undefined : rememberedResult(context, requestId)
+  if (first !== undefined) return first
+  const result = run(context, command)
+  if (requestId !== undefined) remember(context, requestId, result)
+  return result
+}
+
+function run(context: Context, command: Command): CommandResult {
+  context.tx.begin()
+  try {
+    return { ok: true, order: context.order, value: handle(context, command) }
+  } catch (error) {
+    if (error instanceof MetadataError) throw error
+    context.tx.undo()
+    discardParts(context, command)
+    if (error instanceof Refused) {
+      return { ok: false, order: context.order, refusal: error.refusal, detail: error.message }
+    }
+    return { ok: false, order: context.order, refusal: 'InvalidRequest', detail: `the command failed: ${String(error)}` }
+  }
+}
+
+/** What a refused command carried goes to the collector; a location that makes no sense is left to orphan proof. */
+function discardParts(context: Context, command: Command): void {
+  if (command.kind !== 'putObject' && command.kind !== 'putPart') return
+  context.tx.begin()
+  try {
+    if (command.part !== undefined) discard(context, command.part.location)
+  } catch (error) {
+    if (error instanceof MetadataError) throw error
+    context.tx.undo()
+  }
+}
+
+function handle(context: Context, command: Command): Handled | CommandValue {
+  switch (command.kind) {
+    case 'initCluster': return initCluster(context, command)
+    case 'addSets': return addSets(context, command)
+    case 'replaceDrive': return replaceDrive(context, command)
+    case 'driveHealed': return driveHealed(context, command)
+    case 'openEpoch': return openEpoch(context, command)
+    case 'fenceEpochs': return fenceEpochs(context, command)
+    case 'createBucket': return createBucket(context, command)
+    case 'deleteBucket': return deleteBucket(context, command)
+    case 'putObject': return putObject(context, command)
+    case 'deleteObject': return deleteObject(context, command)
+    case 'deleteObjects': return deleteObjects(context, command)
+    case 'createUpload': return createUpload(context, command)
+    case 'putPart': return putPart(context, command)
+    case 'completeUpload': return completeUpload(context, command)
+    case 'abortUpload': return abortUpload(context, command)
+    case 'expireUploads': return expireUploads(context, command)
+    case 'queueHeal': return queueHeal(context, command)
+    case 'healed': return healed(context, command)
+    case 'collected': return collected(context, command)
+    case 'setCollection': return setCollection(context, command)
+  }
+}

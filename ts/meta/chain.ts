@@ -1,0 +1,173 @@
+/**
+ * The chain: every record of the view carries the hash of the next key of the whole view, and a head record at
+ * the smallest key starts it. LMDB's pages have no checksums; a changed byte in a branch page can hide records
+ * without a sign. With the chain every answer is proved by the records themselves:
+ *
+ * - a hit by its checksum over key and value;
+ * - a miss by the record before, whose link names the record behind;
+ * - a scan by its first step as a miss is, then by every link.
+ *
+ * What does not hold is MetadataError 'corrupt'.
+ *
+ * `linkChanges` turns changed payloads into raw writes: new links for what was inserted and for the neighbours of
+ * what was inserted or removed. It reads only the neighbours, and is the same on every copy, so the other copies
+ * replay the raw writes without reading.
+ */
+import { MetadataError } from './engine.js'
+import { HEAD_KEY } from './keys.js'
+import { checkValue, encodeValue, linksTo, linkTo, LINK_OFFSET, LINK_SIZE, pack, payloadOf } from './record.js'
+import type { SortedMap } from './sorted_map.js'
+import type { RawEntry, RawWrite, ViewSnapshot } from './view_store.js'
+
+export interface Entry {
+  key: Buffer
+  payload: Buffer
+}
+
+/** Verified reads of one state. Payloads are views of buffers that nobody else changes. */
+export interface StateReader {
+  get(key: Buffer): Buffer | undefined
+  /** Entries with from <= key < to, ascending. */
+  scan(from: Buffer, to: Buffer | undefined): Iterable<Entry>
+}
+
+/** Every answer checked against checksums and the chain. */
+export class CheckedView implements StateReader {
+  readonly #view: ViewSnapshot
+
+  constructor(view: ViewSnapshot) {
+    this.#view = view
+  }
+
+  get(key: Buffer): Buffer | undefined {
+    const value = this.#view.get(key)
+    if (value === undefined) {
+      this.proveGap(key)
+      return undefined
+    }
+    checkValue(key, value)
+    return payloadOf(value)
+  }
+
+  *scan(from: Buffer, to: Buffer | undefined): Generator<Entry> {
+    let previous: RawEntry | undefined
+    for (const entry of this.#view.ascend(from)) {
+      checkValue(entry.key, entry.value)
+      if (previous === undefined) this.#proveFirst(from, entry)
+      else if (entry.key.compare(previous.key) <= 0 || !linksTo(previous.value, entry.key)) throw broken()
+      if (to !== undefined && entry.key.compare(to) >= 0) return
+      yield { key: entry.key, payload: payloadOf(entry.value) }
+      previous = entry
+    }
+    if (previous === undefined) this.#proveFirst(from, undefined)
+    else if (!linksTo(previous.value, undefined)) throw broken()
+  }
+
+  /** Proves that no record has this key; the neighbours that prove it. */
+  proveGap(key: Buffer): { before: RawEntry; next: RawEntry | undefined } {
+    let next: RawEntry | undefined
+    for (const entry of this.#view.ascend(key)) {
+      checkValue(entry.key, entry.value)
+      next = entry
+      break
+    }
+    if (next?.key.equals(key) === true) throw new MetadataError('corrupt', 'a record is found by scan but not by key')
+    return { before: this.#proveFirst(key, next), next }
+  }
+
+  /** The record before `key`, checked. */
+  before(key: Buffer): RawEntry {
+    const entry = this.#view.before(key)
+    if (entry === undefined || entry.key.compare(key) >= 0) throw new MetadataError('corrupt', 'the head of the view is missing')
+    checkValue(entry.key, entry.value)
+    return entry
+  }
+
+  /** Proves that `first` is the first record with key >= from; returns the record before. */
+  #proveFirst(from: Buffer, first: RawEntry | undefined): RawEntry {
+    if (first !== undefined && first.key.compare(from) < 0) throw broken()
+    if (first?.key.equals(HEAD_KEY) === true) return first
+    const entry = this.before(from)
+    if (!linksTo(entry.value, first?.key)) throw broken()
+    return entry
+  }
+}
+
+function broken(): MetadataError {
+  return new MetadataError('corrupt', 'the chain of records is broken')
+}
+
+/** What an empty view consists of. */
+export function emptyView(): RawWrite[] {
+  return [{ key: HEAD_KEY, value: encodeValue(HEAD_KEY, pack({}), linkTo(undefined)) }]
+}
+
+/** A link still to be decided: which key follows. */
+interface Pending {
+  key: Buffer
+  payload: Uint8Array
+}
+
+/**
+ * Raw writes for a set of changes (undefined: remove) over the state `view`. Changes that remove what does not
+ * exist are left out.
+ */
+export function linkChanges(view: ViewSnapshot, changes: SortedMap<Buffer | undefined>): RawWrite[] {
+  const checked = new CheckedView(view)
+  const writes: RawWrite[] = []
+  /** The record whose link is not known yet: it will name the next record that remains. */
+  let open: Pending | undefined
+  /** The first key behind `open` in the old state, undefined: the end. */
+  let oldNext: Buffer | undefined
+  const finish = (next: Buffer | undefined): void => {
+    if (open !== undefined) writes.push({ key: open.key, value: encodeValue(open.key, open.payload, linkTo(next)) })
+    open = undefined
+  }
+  for (const [text, payload] of changes.entries()) {
+    const key = Buffer.from(text, 'latin1')
+    if (open !== undefined && oldNext !== undefined && oldNext.compare(key) < 0) finish(oldNext)
+    const old = view.get(key)
+    if (old !== undefined) checkValue(key, old)
+    if (open === undefined) {
+      if (old !== undefined && payload !== undefined) {
+        writes.push({ key, value: encodeValue(key, payload, old.subarray(LINK_OFFSET, LINK_OFFSET + LINK_SIZE)) })
+        continue
+      }
+      const gap = old === undefined ? checked.proveGap(key) : { before: checked.before(key), next: { key, value: old } }
+      if (old === undefined && payload === undefined) continue
+      if (!linksTo(gap.before.value, gap.next?.key)) throw broken()
+      open = takeBack(writes, gap.before)
+      oldNext = gap.next?.key
+    } else if ((oldNext?.equals(key) === true) !== (old !== undefined)) {
+      throw broken()
+    }
+    if (payload === undefined) {
+      if (old === undefined) continue
+      writes.push({ key, value: undefined })
+    } else {
+      finish(key)
+      open = { key, payload }
+    }
+    if (old !== undefined) oldNext = successor(view, { key, value: old })
+  }
+  finish(oldNext)
+  return writes
+}
+
+/** The record before a change, with the payload that this batch has already given it. */
+function takeBack(writes: RawWrite[], before: RawEntry): Pending {
+  const last = writes.at(-1)
+  if (last?.value === undefined || !last.key.equals(before.key)) return { key: before.key, payload: payloadOf(before.value) }
+  writes.pop()
+  return { key: last.key, payload: payloadOf(last.value) }
+}
+
+/** The key that follows `entry` in the old state, proved by its link; undefined at the end. */
+function successor(view: ViewSnapshot, entry: RawEntry): Buffer | undefined {
+  if (linksTo(entry.value, undefined)) return undefined
+  for (const next of view.ascend(Buffer.concat([entry.key, Buffer.of(0)]))) {
+    if (!linksTo(entry.value, next.key)) throw broken()
+    return next.key
+  }
+  throw broken()
+}

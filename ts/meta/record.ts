@@ -1,0 +1,84 @@
+/**
+ * Values of the metadata view.
+ *
+ *   0   checksum  8  XXH3-64 of the key, then of everything behind this field
+ *   8   link      8  XXH3-64 of the next key of the whole view, zeros at its end (chain.ts)
+ *   16  version   1  format of the payload, 1
+ *   17  payload      msgpack without records; absent optionals are left out
+ *
+ * Link and payload are kept apart: commands change payloads, inserting or removing a neighbour changes the link.
+ */
+import { Packr } from 'msgpackr'
+import { checksum64, checksum64Matches } from '../native/hash.js'
+import { MetadataError } from './engine.js'
+
+export const LINK_OFFSET = 8
+export const LINK_SIZE = 8
+const VERSION_OFFSET = 16
+const PAYLOAD_OFFSET = 17
+const VERSION = 1
+
+const packr = new Packr({ useRecords: false, mapsAsObjects: true, moreTypes: false, int64AsType: 'number' })
+
+/** Msgpack of plain data: objects, arrays, strings, numbers, booleans, Uint8Array. */
+export function pack(value: unknown): Buffer {
+  return Buffer.from(packr.pack(withoutUndefined(value)))
+}
+
+/** Throws MetadataError 'corrupt' when these are not the bytes of one value. */
+export function unpack(bytes: Uint8Array): unknown {
+  try {
+    return packr.unpack(bytes)
+  } catch (error) {
+    throw new MetadataError('corrupt', 'a value cannot be decoded', { cause: error })
+  }
+}
+
+/** Absent and undefined are the same, so the encoding has only the one. */
+function withoutUndefined(value: unknown): unknown {
+  if (typeof value !== 'object' || value === null || value instanceof Uint8Array) return value
+  if (Array.isArray(value)) return value.map(withoutUndefined)
+  const out: Record<string, unknown> = {}
+  for (const [name, inner] of Object.entries(value)) if (inner !== undefined) out[name] = withoutUndefined(inner)
+  return out
+}
+
+/** The link that names `key`: 8 bytes; zeros for the end of the view. */
+export function linkTo(key: Uint8Array | undefined): Buffer {
+  const out = Buffer.alloc(LINK_SIZE)
+  if (key !== undefined) checksum64(out, 0, [key])
+  return out
+}
+
+export function encodeValue(key: Uint8Array, payload: Uint8Array, link: Uint8Array): Buffer {
+  const out = Buffer.allocUnsafe(PAYLOAD_OFFSET + payload.length)
+  out.set(link, LINK_OFFSET)
+  out[VERSION_OFFSET] = VERSION
+  out.set(payload, PAYLOAD_OFFSET)
+  checksum64(out, 0, [key, out.subarray(LINK_OFFSET)])
+  return out
+}
+
+/** Throws MetadataError 'corrupt' when the value does not belong to this key or was changed. */
+export function checkValue(key: Uint8Array, value: Buffer): void {
+  if (value.length < PAYLOAD_OFFSET || !checksum64Matches(value, 0, [key, value.subarray(LINK_OFFSET)])) {
+    throw new MetadataError('corrupt', 'the checksum of a record does not hold')
+  }
+  if (value[VERSION_OFFSET] !== VERSION) {
+    throw new MetadataError('corrupt', `a record has version ${String(value[VERSION_OFFSET])}, known is ${String(VERSION)}`)
+  }
+}
+
+/** The payload of a checked value, as a view of it. */
+export function payloadOf(value: Buffer): Buffer {
+  return value.subarray(PAYLOAD_OFFSET)
+}
+
+/** True when the link of a checked value names `key` (undefined: says that it is the last). */
+export function linksTo(value: Buffer, key: Uint8Array | undefined): boolean {
+  if (key === undefined) {
+    for (let i = 0; i < LINK_SIZE; i++) if (value[LINK_OFFSET + i] !== 0) return false
+    return true
+  }
+  return checksum64Matches(value, LINK_OFFSET, [key])
+}
