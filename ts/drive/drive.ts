@@ -133,8 +133,8 @@ export class ShardError extends Error {
   /** For 'corrupt': the first bad block, -1 for the header. */
   readonly block: number
 
-  constructor(code: ShardErrorCode, drive: DriveNumber, detail: string, block = -1) {
-    super(`drive ${String(drive)}: ${code}: ${detail}`)
+  constructor(code: ShardErrorCode, drive: DriveNumber, detail: string, block = -1, options?: ErrorOptions) {
+    super(`drive ${String(drive)}: ${code}: ${detail}`, options)
     this.name = 'ShardError'
     this.code = code
     this.drive = drive

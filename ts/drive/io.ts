@@ -39,6 +39,7 @@ export type IoOp =
   | { op: 'space' }
 // open 'create' is exclusive (O_EXCL); 'write' opens an existing file for reading and writing. 'read' may return
 // fewer bytes only at the end of the file. 'makeDir' of an existing directory, and 'unlink' of a missing name, succeed.
+// 'dropCache' gives 1 when the file's pages were seen to be gone, 0 when they stayed or nobody can tell.
 // `direct` asks for O_DIRECT and fails with EINVAL where the file system cannot.
 
 export interface FileStat {
@@ -67,6 +68,8 @@ export interface DriveIo {
   run(ops: readonly IoOp[], options?: RunOptions): Promise<IoResult[]>
   /** Takes the advisory lock of the whole drive (file `lock`), false when another process holds it. */
   lock(): Promise<boolean>
+  /** Opens the root again by its path, after the drive was replaced or mounted again. Open files stay what they were. */
+  refresh(): Promise<void>
   /** Operations submitted and not settled. */
   readonly pending: number
   /** Waits for what is pending, though not beyond timeoutMs, and closes all files. */

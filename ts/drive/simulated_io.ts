@@ -189,6 +189,10 @@ export class SimulatedIo implements DriveIo {
     return this.#pending
   }
 
+  get openFiles(): number {
+    return this.#files.size
+  }
+
   run(ops: readonly IoOp[], options: RunOptions = {}): Promise<IoResult[]> {
     return new Promise((resolve, reject) => {
       const refused = this.#refusal(ops, options)
@@ -213,6 +217,10 @@ export class SimulatedIo implements DriveIo {
     if (this.#drive.missing) return Promise.reject(new IoError('ENOENT', -1, 'lock'))
     this.#drive.lockedBy ??= this
     return Promise.resolve(this.#drive.lockedBy === this)
+  }
+
+  refresh(): Promise<void> {
+    return this.#drive.missing ? Promise.reject(new IoError('ENOENT', -1, 'refresh')) : Promise.resolve()
   }
 
   async close(timeoutMs = 10_000): Promise<void> {
@@ -370,7 +378,10 @@ export class SimulatedIo implements DriveIo {
       case 'write': return this.#write(this.#writable(batch, op.file, 'write').file, op.offset, op.from)
       case 'truncate': return void disk.truncate(this.#writable(batch, op.file, 'truncate').file, op.size)
       case 'sync': return void disk.sync(this.#handle(batch, op.file).file)
-      case 'dropCache': return void disk.dropCache(this.#handle(batch, op.file).file)
+      case 'dropCache': {
+        disk.dropCache(this.#handle(batch, op.file).file)
+        return 1
+      }
       case 'size': return this.#handle(batch, op.file).file.live.size
       case 'close': {
         this.#handle(batch, op.file)

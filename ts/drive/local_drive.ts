@@ -1,0 +1,530 @@
+/**
+ * A drive of this machine: one file per shard, over a DriveIo.
+ *
+ *   shards/xx/<data id>   xx = last byte of the data id; the bytes are those of shard_file.ts
+ *   tmp/                  shards being written; emptied at start-up
+ *
+ * A shard is written under tmp/, synced, renamed to its name, and the directory synced: only then is it acknowledged. The 256
+ * directories are made (and synced) once, by `prepareLayout`, before the first shard.
+ *
+ * Every outcome is reported to the drive's row in the health table, by which any thread takes the drive out. What
+ * failed is told to the caller as ShardError; a missing file counts as a missing shard only while `shards` is there.
+ */
+import {
+  blockCount, blockSizeAt, type DataId, type Drive, type DriveHealth, type DriveNumber, type ReadOptions, ShardError,
+  type ShardErrorCode, type ShardHeader, type ShardListing, type ShardReader, type ShardWriter,
+} from './drive.js'
+import { type Access, type DriveRow, DriveTable } from './drive_table.js'
+import { type DriveIo, IoError, type IoOp, type IoResult, LAST_OPENED } from './io.js'
+import {
+  cellOffset, cellsSize, dataIdName, decodeShardHeader, encodeShardHeader, FIRST_READ_SIZE,
+  shardDirectory, shardFileSize, ShardHeaderError, shardPath,
+} from './shard_file.js'
+import { ShardLister } from './shard_lister.js'
+import { verifyCells } from '../native/erasure.js'
+
+export interface DriveDeadlines {
+  readMs: number
+  writeMs: number
+  backgroundMs: number
+}
+
+export const DEFAULT_DEADLINES: DriveDeadlines = { readMs: 5_000, writeMs: 10_000, backgroundMs: 30_000 }
+
+export interface LocalDriveOptions {
+  io: DriveIo
+  number: DriveNumber
+  set: number
+  position: number
+  /** The drive's row in the health table; a row of its own, online, when absent. */
+  row?: DriveRow
+  deadlines?: Partial<DriveDeadlines>
+  /** Files kept open for reading; beyond it the least recently read one is closed and opened again when needed. */
+  maxOpenReaders?: number
+  /** Shards being written at a time; one more fails with ShardError 'io'. */
+  maxWriters?: number
+}
+
+/** Makes what a drive consists of, durably: `tmp`, `shards` and its 256 directories. Does nothing to what exists. */
+export async function prepareLayout(io: DriveIo): Promise<void> {
+  const directories = Array.from({ length: 256 }, (_, i) => `shards/${i.toString(16).padStart(2, '0')}`)
+  await io.run([
+    { op: 'makeDir', path: 'tmp' }, { op: 'makeDir', path: 'shards' },
+    ...directories.map((path): IoOp => ({ op: 'makeDir', path })),
+    { op: 'syncDir', path: 'shards' }, { op: 'syncDir', path: '.' },
+  ])
+}
+
+let lastInstance = 0
+
+export class LocalDrive implements Drive {
+  readonly number: DriveNumber
+  readonly set: number
+  readonly position: number
+  readonly io: DriveIo
+  readonly row: DriveRow
+  readonly #deadlines: DriveDeadlines
+  readonly #readers: OpenReaders
+  readonly #maxWriters: number
+  readonly #lister: ShardLister
+  /** Makes names in tmp/ unique among the threads and lives of this process and of others. */
+  readonly #writerName: string
+  #writers = 0
+  #lastWriter = 0
+
+  constructor(options: LocalDriveOptions) {
+    this.io = options.io
+    this.number = options.number
+    this.set = options.set
+    this.position = options.position
+    this.row = options.row ?? onlineRow()
+    this.#deadlines = { ...DEFAULT_DEADLINES, ...options.deadlines }
+    this.#readers = new OpenReaders(options.maxOpenReaders ?? 256)
+    this.#maxWriters = options.maxWriters ?? 1024
+    this.#lister = new ShardLister((ops) => this.run('read', ops, { background: true }))
+    const instance = (++lastInstance).toString(16)
+    this.#writerName = `${process.pid.toString(16)}-${instance}-${Math.floor(Math.random() * 2 ** 48).toString(16)}`
+  }
+
+  get health(): DriveHealth {
+    return this.row.health
+  }
+
+  get writable(): boolean {
+    return this.row.state === 'online'
+  }
+
+  get readable(): boolean {
+    const { state } = this.row
+    return state === 'online' || state === 'full' || state === 'readOnly'
+  }
+
+  async putShard(header: ShardHeader, cells: readonly Uint8Array[], options: ReadOptions = {}): Promise<void> {
+    const writer = this.#newWriter(header, options)
+    try {
+      await writer.finish(cells)
+    } catch (error) {
+      await writer.abort()
+      throw error
+    }
+  }
+
+  createShard(header: ShardHeader): Promise<ShardWriter> {
+    try {
+      return Promise.resolve(this.#newWriter(header, {}))
+    } catch (error) {
+      return Promise.reject(error as Error)
+    }
+  }
+
+  async openShard(dataId: DataId, options: ReadOptions = {}): Promise<ShardReader> {
+    this.#requireReadable()
+    const head = new Uint8Array(FIRST_READ_SIZE)
+    const size = await this.readFile(shardPath(dataId), 0, head, options)
+    const bytes = head.subarray(0, size)
+    try {
+      const decoded = decodeShardHeader(bytes)
+      if (Buffer.compare(decoded.header.dataId, dataId) !== 0) {
+        throw new ShardHeaderError('corrupt', `holds shard ${dataIdName(decoded.header.dataId)}`)
+      }
+      return new LocalReader(this, this.#readers, decoded.header, decoded.size, bytes, options)
+    } catch (error) {
+      if (!(error instanceof ShardHeaderError)) throw error
+      const code = error.code === 'newer' ? 'io' : 'corrupt'
+      throw new ShardError(code, this.number, `${dataIdName(dataId)}: ${error.message}`)
+    }
+  }
+
+  async deleteShard(dataId: DataId): Promise<boolean> {
+    const { state } = this.row
+    if (state === 'readOnly') throw new ShardError('driveReadOnly', this.number, this.health.reason)
+    this.#requireReadable()
+    const path = shardPath(dataId)
+    const syncDir: IoOp = { op: 'syncDir', path: shardDirectory(dataId) }
+    try {
+      await this.run('write', [{ op: 'stat', path }, { op: 'unlink', path }, syncDir], {})
+      return true
+    } catch (error) {
+      if (!(error instanceof ShardError) || error.code !== 'missing') throw error
+      // An earlier unlink may not be durable yet: it is only "not there" once the directory was synced.
+      await this.run('write', [syncDir], {}).catch((again: unknown) => {
+        if (!(again instanceof ShardError) || again.code !== 'missing') throw again
+      })
+      return false
+    }
+  }
+
+  listShards(after: DataId | undefined, limit: number): Promise<ShardListing[]> {
+    return this.#lister.list(after, limit)
+  }
+
+  async cleanTemporary(): Promise<number> {
+    const [names] = await this.run('read', [{ op: 'list', path: 'tmp' }], { background: true }) as [string[]]
+    for (let i = 0; i < names.length; i += 256) {
+      const unlinks = names.slice(i, i + 256).map((name): IoOp => ({ op: 'unlink', path: `tmp/${name}` }))
+      await this.run('write', unlinks, { background: true })
+    }
+    return names.length
+  }
+
+  async close(): Promise<void> {
+    await this.io.close()
+  }
+
+  /** Runs a batch, reports how it went to the health table, and throws what failed as ShardError. */
+  async run(access: Access, ops: readonly IoOp[], options: ReadOptions): Promise<IoResult[]> {
+    const background = options.background === true
+    const started = performance.now()
+    try {
+      const deadlineMs = options.deadlineMs ?? this.#deadlineOf(access, background)
+      const results = await this.io.run(ops, { deadlineMs, background })
+      if (!background) this.row.succeeded(access, performance.now() - started)
+      return results
+    } catch (error) {
+      throw error instanceof IoError ? await this.#explain(access, error) : error
+    }
+  }
+
+  /**
+   * Bytes read from `offset` of a file of this drive: opened, read and closed in one batch. With `medium`, past the
+   * page cache as well as this drive can.
+   */
+  async readFile(path: string, offset: number, into: Uint8Array, options: ReadOptions): Promise<number> {
+    const open: IoOp = { op: 'open', path, mode: 'read' }
+    const read: IoOp = { op: 'read', file: LAST_OPENED, offset, into }
+    const close: IoOp = { op: 'close', file: LAST_OPENED }
+    if (options.medium !== true) return (await this.run('read', [open, read, close], options))[1] as number
+    if (this.row.mediumReads === 'unknown' || this.row.mediumReads === 'direct') {
+      try {
+        const results = await this.run('read', [{ ...open, direct: true }, read, close], options)
+        this.row.mediumReads = 'direct'
+        return results[1] as number
+      } catch (error) {
+        if (!(error instanceof ShardError && refusedDirect(error.cause))) throw error
+      }
+    }
+    const sync: IoOp = { op: 'sync', file: LAST_OPENED }
+    const drop: IoOp = { op: 'dropCache', file: LAST_OPENED }
+    const results = await this.run('read', [open, sync, drop, read, close], options)
+    this.row.mediumReads = results[2] === 1 ? 'dropCache' : 'none'
+    return results[3] as number
+  }
+
+  /** A writer that ended, one way or the other. */
+  writerEnded(): void {
+    this.#writers--
+  }
+
+  #newWriter(header: ShardHeader, options: ReadOptions): LocalWriter {
+    const { state } = this.row
+    if (state !== 'online') {
+      const code = state === 'full' ? 'driveFull' : state === 'readOnly' ? 'driveReadOnly' : 'driveOffline'
+      throw new ShardError(code, this.number, this.health.reason)
+    }
+    if (this.#writers >= this.#maxWriters) throw new ShardError('io', this.number, 'too many shards being written')
+    const encoded = encodeShardHeader(header)
+    this.#writers++
+    const temporary = `tmp/${dataIdName(header.dataId)}.${this.#writerName}.${(++this.#lastWriter).toString(16)}`
+    return new LocalWriter(this, header, encoded, temporary, options)
+  }
+
+  #requireReadable(): void {
+    if (!this.readable) throw new ShardError('driveOffline', this.number, this.health.reason)
+  }
+
+  #deadlineOf(access: Access, background: boolean): number {
+    if (background) return this.#deadlines.backgroundMs
+    return access === 'read' ? this.#deadlines.readMs : this.#deadlines.writeMs
+  }
+
+  async #explain(access: Access, error: IoError): Promise<ShardError> {
+    let code = shardErrorCode(error.code)
+    if (code === 'missing') {
+      const present = await this.#present()
+      if (present) return new ShardError('missing', this.number, error.message, -1, { cause: error })
+      code = 'driveOffline'
+    } else if (refusedDirect(error)) {
+      return new ShardError('io', this.number, error.message, -1, { cause: error })
+    }
+    // A sync made for a read of the medium says as much as one made for a write.
+    this.row.failed(error.op === 'sync' ? 'write' : access, error.code)
+    return new ShardError(code, this.number, error.message, -1, { cause: error })
+  }
+
+  /** Whether the drive itself is there, asked when something on it is not. */
+  async #present(): Promise<boolean> {
+    try {
+      await this.io.run([{ op: 'stat', path: 'shards' }], { deadlineMs: this.#deadlines.readMs })
+      return true
+    } catch (error) {
+      return error instanceof IoError && error.code !== 'ENOENT' && error.code !== 'EIO'
+    }
+  }
+}
+
+function onlineRow(): DriveRow {
+  const row = DriveTable.create(1).row(0)
+  row.set('online', 'none')
+  return row
+}
+
+function refusedDirect(error: unknown): boolean {
+  if (!(error instanceof IoError)) return false
+  return (error.code === 'EINVAL' || error.code === 'EOPNOTSUPP') && (error.op === 'open' || error.op === 'read')
+}
+
+function shardErrorCode(code: string): ShardErrorCode {
+  switch (code) {
+    case 'ENOENT': return 'missing'
+    case 'ENOSPC':
+    case 'EDQUOT': return 'driveFull'
+    case 'EROFS': return 'driveReadOnly'
+    case 'ETIMEDOUT':
+    case 'EAGAIN': return 'timeout'
+    case 'ESHUTDOWN':
+    case 'ENODEV':
+    case 'ENXIO':
+    case 'ENOTCONN':
+    case 'ESTALE': return 'driveOffline'
+    default: return 'io'
+  }
+}
+
+/** One shard on its way: header and cells to tmp/, then `commit`. Calls are done one after the other. */
+class LocalWriter implements ShardWriter {
+  readonly #drive: LocalDrive
+  readonly #header: ShardHeader
+  readonly #encoded: Uint8Array
+  readonly #temporary: string
+  readonly #options: ReadOptions
+  #state: 'new' | 'open' | 'failed' | 'ended' = 'new'
+  #file = 0
+  #written = 0
+  #turn: Promise<void> = Promise.resolve()
+
+  constructor(drive: LocalDrive, header: ShardHeader, encoded: Uint8Array, temporary: string, options: ReadOptions) {
+    this.#drive = drive
+    this.#header = header
+    this.#encoded = encoded
+    this.#temporary = temporary
+    this.#options = options
+  }
+
+  append(cells: readonly Uint8Array[]): Promise<void> {
+    return this.#inTurn(async () => {
+      await this.#run(this.#writes(cells))
+    })
+  }
+
+  commit(): Promise<void> {
+    return this.finish([])
+  }
+
+  /** The last cells, then the commit, in one submission. */
+  finish(cells: readonly Uint8Array[]): Promise<void> {
+    return this.#inTurn(async () => {
+      const { dataId, geometry } = this.#header
+      const opensHere = this.#state === 'new'
+      const ops = this.#writes(cells)
+      const expected = shardFileSize(geometry, this.#encoded.length)
+      if (this.#written !== expected) {
+        this.#state = 'failed'
+        throw new RangeError(`shard of ${String(this.#written)} bytes, its geometry says ${String(expected)}`)
+      }
+      const file = opensHere ? LAST_OPENED : this.#file
+      const rename: IoOp[] = [
+        { op: 'rename', from: this.#temporary, to: shardPath(dataId) },
+        { op: 'syncDir', path: shardDirectory(dataId) },
+      ]
+      await this.#run([...ops, { op: 'sync', file }, { op: 'close', file }], false, rename)
+      this.#end()
+    })
+  }
+
+  async abort(): Promise<void> {
+    await this.#turn
+    if (this.#state === 'ended') return
+    const opened = this.#state !== 'new'
+    const file = this.#file
+    this.#end()
+    if (!opened) return
+    // What failed may have been the open, the close, or everything: nothing here is worth an error.
+    const quietly = { background: true, deadlineMs: 30_000 }
+    if (file !== 0) await this.#drive.io.run([{ op: 'close', file }], quietly).catch(ignore)
+    await this.#drive.io.run([{ op: 'unlink', path: this.#temporary }], quietly).catch(ignore)
+  }
+
+  #end(): void {
+    this.#state = 'ended'
+    this.#drive.writerEnded()
+  }
+
+  async #inTurn(work: () => Promise<void>): Promise<void> {
+    const done = this.#turn.then(work)
+    this.#turn = done.catch(ignore)
+    await done
+  }
+
+  #writes(cells: readonly Uint8Array[]): IoOp[] {
+    if (this.#state === 'failed' || this.#state === 'ended') {
+      throw new ShardError('io', this.#drive.number, 'the shard failed or ended before')
+    }
+    const opens = this.#state === 'new'
+    const from = opens ? [this.#encoded, ...cells] : cells
+    const offset = this.#written
+    for (const bytes of from) this.#written += bytes.length
+    const write: IoOp = { op: 'write', file: opens ? LAST_OPENED : this.#file, offset, from }
+    return opens ? [{ op: 'open', path: this.#temporary, mode: 'create' }, write] : [write]
+  }
+
+  async #run(ops: IoOp[], keepsOpen = true, rename: readonly IoOp[] = []): Promise<void> {
+    const opens = this.#state === 'new'
+    this.#state = 'open'
+    try {
+      const results = await this.#drive.run('write', [...ops, ...rename], this.#options)
+      this.#file = !keepsOpen ? 0 : opens ? (results[0] as number) : this.#file
+    } catch (error) {
+      if (await this.#renamedAfterAll(error, ops.length, rename)) return
+      this.#state = 'failed'
+      throw error
+    }
+  }
+
+  /** A directory under shards/ that somebody removed is made again, once; everything before the rename was done. */
+  async #renamedAfterAll(error: unknown, renameAt: number, rename: readonly IoOp[]): Promise<boolean> {
+    if (!(error instanceof ShardError) || error.code !== 'missing' || rename.length === 0) return false
+    this.#file = 0 // closed just before the rename, or by the batch that failed
+    if (!(error.cause instanceof IoError) || error.cause.opIndex !== renameAt) return false
+    const path = shardDirectory(this.#header.dataId)
+    const again: IoOp[] = [{ op: 'makeDir', path }, { op: 'syncDir', path: 'shards' }, ...rename]
+    await this.#drive.run('write', again, this.#options)
+    return true
+  }
+}
+
+class LocalReader implements ShardReader {
+  readonly header: ShardHeader
+  readonly #drive: LocalDrive
+  readonly #readers: OpenReaders
+  readonly #headerSize: number
+  /** The start of the file, as read when it was opened. */
+  readonly #head: Uint8Array
+  readonly #headOfMedium: boolean
+  #closed = false
+  /** Kept open between reads while OpenReaders allows it. 0: not open. */
+  file = 0
+  reading = 0
+
+  constructor(
+    drive: LocalDrive, readers: OpenReaders, header: ShardHeader, headerSize: number, head: Uint8Array, options: ReadOptions,
+  ) {
+    this.#drive = drive
+    this.#readers = readers
+    this.header = header
+    this.#headerSize = headerSize
+    this.#head = head
+    this.#headOfMedium = options.medium === true
+  }
+
+  async readCells(first: number, count: number, options: ReadOptions = {}): Promise<Uint8Array> {
+    const { geometry, dataId, shard } = this.header
+    const blocks = blockCount(geometry)
+    if (!Number.isInteger(first) || !Number.isInteger(count) || first < 0 || count < 0 || first + count > blocks) {
+      throw new RangeError(`blocks ${String(first)}+${String(count)} of ${String(blocks)}`)
+    }
+    if (count === 0) return new Uint8Array(0)
+    const offset = cellOffset(geometry, this.#headerSize, first)
+    const size = cellsSize(geometry, first, count)
+    const cells = await this.#bytes(offset, size, options)
+    const name = `${dataIdName(dataId)} shard ${String(shard)}`
+    if (cells.length < size) {
+      const short = `${name}: the file ends at ${String(offset + cells.length)}`
+      throw new ShardError('missing', this.#drive.number, short)
+    }
+    const lastSize = blockSizeAt(geometry, first + count - 1)
+    const bad = verifyCells(cells, blockSizeAt(geometry, first), count, lastSize, dataId, shard, first)
+    if (bad >= 0) throw new ShardError('corrupt', this.#drive.number, `${name} block ${String(first + bad)}`, first + bad)
+    return cells
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true
+    await this.release()
+  }
+
+  /** Closes the file; a later read opens it again. */
+  async release(): Promise<void> {
+    this.#readers.remove(this)
+    const { file } = this
+    this.file = 0
+    if (file !== 0) await this.#drive.io.run([{ op: 'close', file }], { deadlineMs: 30_000 }).catch(ignore)
+  }
+
+  async #bytes(offset: number, size: number, options: ReadOptions): Promise<Uint8Array> {
+    if (this.#closed) throw new ShardError('io', this.#drive.number, 'the reader is closed')
+    const medium = options.medium === true
+    if (offset + size <= this.#head.length && (!medium || this.#headOfMedium)) {
+      return this.#head.slice(offset, offset + size)
+    }
+    if (!this.#drive.readable) throw new ShardError('driveOffline', this.#drive.number, this.#drive.health.reason)
+    const into = new Uint8Array(size)
+    if (medium) {
+      const found = await this.#drive.readFile(shardPath(this.header.dataId), offset, into, options)
+      return into.subarray(0, found)
+    }
+    this.reading++
+    try {
+      return into.subarray(0, await this.#readOpen(offset, into, options))
+    } finally {
+      this.reading--
+    }
+  }
+
+  async #readOpen(offset: number, into: Uint8Array, options: ReadOptions): Promise<number> {
+    if (this.file !== 0) {
+      this.#readers.touch(this)
+      return (await this.#drive.run('read', [{ op: 'read', file: this.file, offset, into }], options))[0] as number
+    }
+    const [file, found] = await this.#drive.run('read', [
+      { op: 'open', path: shardPath(this.header.dataId), mode: 'read' },
+      { op: 'read', file: LAST_OPENED, offset, into },
+    ], options) as [number, number]
+    // Another read of this reader may have opened it meanwhile, or it was closed: one handle is enough.
+    if (this.file !== 0 || this.#closed) {
+      await this.#drive.io.run([{ op: 'close', file }], { deadlineMs: 30_000 }).catch(ignore)
+    } else {
+      this.file = file
+      this.#readers.touch(this)
+    }
+    return found
+  }
+}
+
+/** The readers that hold an open file, least recently used first; at most `limit` unless more are reading right now. */
+class OpenReaders {
+  readonly #limit: number
+  readonly #readers = new Set<LocalReader>()
+
+  constructor(limit: number) {
+    this.#limit = limit
+  }
+
+  touch(reader: LocalReader): void {
+    this.#readers.delete(reader)
+    this.#readers.add(reader)
+    if (this.#readers.size <= this.#limit) return
+    for (const other of this.#readers) {
+      if (other.reading > 0) continue
+      void other.release()
+      return
+    }
+  }
+
+  remove(reader: LocalReader): void {
+    this.#readers.delete(reader)
+  }
+}
+
+function ignore(): void {
+  // The outcome does not matter to anyone.
+}

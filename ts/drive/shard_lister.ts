@@ -1,0 +1,128 @@
+/**
+ * Lists the shards of a drive in the order of their data ids, page by page.
+ *
+ * The directories are by the last byte of the data id, so every one holds part of every range. A scan of all of them
+ * keeps the smallest `WINDOW` data ids after the wanted one, sorted; pages are served from that window
+ * while the caller goes on where the last page ended. A shard put after the scan appears in the next listing; a shard deleted
+ * meanwhile is left out when its size is asked for.
+ */
+import type { DataId, ShardListing } from './drive.js'
+import type { FileStat, IoOp, IoResult } from './io.js'
+import { dataIdName, parseDataIdName, shardPath } from './shard_file.js'
+
+/** Names kept per scan: at most some 25 MB of heap, while a very full drive is listed. */
+const WINDOW = 1 << 18
+const DIRECTORIES_PER_BATCH = 16
+const STATS_PER_BATCH = 128
+
+export class ShardLister {
+  readonly #run: (ops: readonly IoOp[]) => Promise<IoResult[]>
+  readonly #limit: number
+  /** Sorted names that come next after `#last`. */
+  #window: string[] = []
+  #next = 0
+  /** Where the last page ended; undefined when there is nothing to go on with. */
+  #last: string | undefined
+  /** True when the window holds everything up to the end. */
+  #complete = false
+  #turn: Promise<unknown> = Promise.resolve()
+
+  constructor(run: (ops: readonly IoOp[]) => Promise<IoResult[]>, windowLimit: number = WINDOW) {
+    this.#run = run
+    this.#limit = windowLimit
+  }
+
+  /** Listings of several callers follow each other; each that does not go on where the last one ended costs a scan. */
+  list(after: DataId | undefined, limit: number): Promise<ShardListing[]> {
+    const page = this.#turn.then(() => this.#page(after, limit))
+    this.#turn = page.catch(() => undefined)
+    return page
+  }
+
+  async #page(after: DataId | undefined, limit: number): Promise<ShardListing[]> {
+    const from = after === undefined ? '' : dataIdName(after)
+    if (after === undefined || from !== this.#last) await this.#scan(from)
+    const found: ShardListing[] = []
+    while (found.length < limit) {
+      if (this.#next >= this.#window.length) {
+        if (this.#complete) break
+        await this.#scan(this.#last ?? from)
+        if (this.#window.length === 0) break
+      }
+      const names = this.#window.slice(this.#next, this.#next + Math.min(limit - found.length, STATS_PER_BATCH))
+      this.#next += names.length
+      this.#last = names.at(-1) ?? this.#last
+      found.push(...(await this.#sizes(names)))
+    }
+    // The caller goes on from the last listing it got, which may lie before names that were deleted meanwhile.
+    const last = found.at(-1)
+    this.#last = last === undefined ? undefined : dataIdName(last.dataId)
+    return found
+  }
+
+  async #scan(after: string): Promise<void> {
+    const directories = Array.from({ length: 256 }, (_, i) => `shards/${i.toString(16).padStart(2, '0')}`)
+    const present = new Set((await this.#run([{ op: 'list', path: 'shards' }]))[0] as string[])
+    const names: string[] = []
+    let complete = true
+    const trim = (): void => {
+      names.sort()
+      if (names.length <= this.#limit) return
+      names.length = this.#limit
+      complete = false
+    }
+    const wanted = directories.filter((path) => present.has(path.slice('shards/'.length)))
+    for (let i = 0; i < wanted.length; i += DIRECTORIES_PER_BATCH) {
+      const batch = wanted.slice(i, i + DIRECTORIES_PER_BATCH)
+      const lists = await this.#run(batch.map((path): IoOp => ({ op: 'list', path }))) as string[][]
+      for (const [at, list] of lists.entries()) {
+        const directory = batch[at]?.slice(-2)
+        // A name in the wrong directory could never be opened: it is not a shard.
+        for (const name of list) {
+          if (name > after && name.endsWith(directory ?? '') && parseDataIdName(name) !== undefined) names.push(name)
+        }
+      }
+      if (names.length > this.#limit * 2) trim()
+    }
+    trim()
+    this.#window = names
+    this.#next = 0
+    this.#last = after === '' ? undefined : after
+    this.#complete = complete
+  }
+
+  async #sizes(names: readonly string[]): Promise<ShardListing[]> {
+    const items = names.map((name) => ({ name, dataId: parseDataIdName(name) ?? new Uint8Array(16) }))
+    const stats = await this.#stat(items.map(({ dataId }) => shardPath(dataId)))
+    const found: ShardListing[] = []
+    for (const [at, { dataId }] of items.entries()) {
+      const stat = stats[at]
+      if (stat?.kind === 'file') found.push({ dataId, size: stat.size })
+    }
+    return found
+  }
+
+  /** A batch stops at the first file that is gone; then each is asked for by itself. */
+  async #stat(paths: readonly string[]): Promise<(FileStat | undefined)[]> {
+    const ask = (path: string): IoOp => ({ op: 'stat', path })
+    try {
+      return await this.#run(paths.map(ask)) as FileStat[]
+    } catch (error) {
+      if (!isMissing(error)) throw error
+    }
+    const found: (FileStat | undefined)[] = []
+    for (const path of paths) {
+      try {
+        found.push((await this.#run([ask(path)]))[0] as FileStat)
+      } catch (error) {
+        if (!isMissing(error)) throw error
+        found.push(undefined)
+      }
+    }
+    return found
+  }
+}
+
+function isMissing(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === 'missing'
+}
