@@ -183,15 +183,15 @@ class PartHealer {
     const independent = given.filter((block) => block !== null).length >= k
     // A shard that is being replaced may still have the only good block of this stripe.
     const blocks = independent ? given : stripe.blocks
-    const missing = targets.flatMap((target, at) => (blocks[target.shard] == null ? [at] : []))
+    const missing = targets.flatMap((target, at) => ((blocks[target.shard] ?? null) === null ? [at] : []))
     const wanted = missing.map((at) => targets[at]?.shard as number)
     const out = missing.map((at) => (cells[at] as Buffer).subarray(CHECKSUM_SIZE))
     if (wanted.length > 0) reconstruct(k, m, stripe.blockSize, blocks, wanted, out)
     await Promise.all(
       targets.map(async (target, at) => {
         const cell = cells[at] as Buffer
-        const own = blocks[target.shard]
-        if (own != null) cell.set(own, CHECKSUM_SIZE)
+        const own = blocks[target.shard] ?? null
+        if (own !== null) cell.set(own, CHECKSUM_SIZE)
         await this.#takeCell(target, cell, stripe.stripe)
       }),
     )

@@ -20,7 +20,7 @@ import type { PartLocation, PartWrite } from './erasure_set.js'
 import { ErasureError } from './erasure_set.js'
 import { ShardLane } from './shard_lane.js'
 import type { Slab, SlabPool } from './slab.js'
-import { cellOf, fillSlab, padSlab, slabClass, strideFor } from './slab.js'
+import { cellOf, fillSlab, padSlab, strideFor } from './slab.js'
 import type { WritePlan } from './write_plan.js'
 
 export interface WriteContext {
@@ -104,7 +104,7 @@ class PartWriter {
   }
 
   async #write(): Promise<void> {
-    if (this.#failure !== undefined) throw this.#failure
+    this.#check()
     const streamed = this.#part.size > this.#geometry.stripeSize
     if (streamed) for (const lane of this.#lanes) lane.open()
     await this.#takeBody(streamed)
@@ -114,7 +114,7 @@ class PartWriter {
     } else {
       await this.#putWhole()
     }
-    if (this.#failure !== undefined) throw this.#failure
+    this.#check()
   }
 
   /** Copies the body into slabs; when `streamed`, hands every stripe on as soon as it is full. */
@@ -230,6 +230,10 @@ class PartWriter {
     this.#fail(new ErasureError(code, detail, { cause: failures[0] }))
   }
 
+  #check(): void {
+    if (this.#failure !== undefined) throw this.#failure
+  }
+
   #fail(error: Error): void {
     if (this.#failure !== undefined) return
     this.#failure = error
@@ -263,9 +267,4 @@ class PartWriter {
     const drives: DriveNumber[] = this.#lanes.map((lane) => (lane.failure === undefined ? lane.drive.number : 0))
     return { dataId: this.#part.dataId, set: this.#context.set, geometry: this.#geometry, drives }
   }
-}
-
-/** Weight in the slab pool of one stripe of this geometry, when it is full. */
-export function slabWeight(geometry: { k: number; m: number; stripeSize: number }): number {
-  return slabClass((geometry.k + geometry.m) * strideFor(Math.ceil(geometry.stripeSize / geometry.k)))
 }

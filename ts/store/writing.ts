@@ -154,6 +154,7 @@ function writeError(context: StoreContext, error: unknown): unknown {
     case 'aborted':
       return new S3Error('RequestTimeout', 'The request was aborted.', {}, {}, { cause: error })
     case 'readQuorum':
+    case 'inconsistent':
       context.report('write', error)
       return new S3Error('InternalError', '', {}, {}, { cause: error })
   }
