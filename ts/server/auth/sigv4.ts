@@ -1,0 +1,357 @@
+/**
+ * Verifies AWS Signature Version 4, in the Authorization header or in the query of a presigned URL.
+ *
+ * Order of checks: which mechanism; form of its fields; the access key; the clock; scope (day, region, service);
+ * signed headers; the signature. What is signed must include `host` and every x-amz-* header, so that nothing that
+ * changes the meaning of a request can be added to it on the way.
+ *
+ * Errors: S3Error with S3's codes and fields, before any byte of the body is read. Unsigned requests: AccessDenied.
+ */
+import { S3Error } from '../../store/errors.js'
+import { ALGORITHM, type HeaderTable, canonicalRequest, hmac, stringToSign } from './canonical.js'
+import type { Credential, CredentialSource } from './credentials.js'
+import { ChunkSignatures, type PayloadMode, equalSignatures, payloadMode } from './payload.js'
+import { SigningKeys } from './signing_keys.js'
+import type { RequestTarget } from './target.js'
+
+export const MAX_SKEW_MS: number = 15 * 60_000
+export const MAX_EXPIRES_SECONDS = 604_800
+
+export interface SignedRequest {
+  method: string
+  target: RequestTarget
+  headers: HeaderTable
+}
+
+export interface Verified {
+  credential: Credential
+  via: 'header' | 'presigned'
+  payload: PayloadMode
+  /** Present for signed streaming bodies. */
+  chunks?: ChunkSignatures
+}
+
+export interface VerifierOptions {
+  credentials: CredentialSource
+  region: string
+  /** 's3', or the name of another service behind the same credentials. */
+  service: string
+  nowMs(): number
+}
+
+interface Scope {
+  accessKey: string
+  day: string
+  region: string
+  service: string
+  terminal: string
+}
+
+/** The fields of either mechanism. */
+interface Claim {
+  scope: Scope
+  signedHeaders: string[]
+  signature: string
+  /** yyyymmddThhmmssZ, and as it was sent. */
+  timestamp: string
+  timeText: string
+  timeMs: number
+}
+
+const TIMESTAMP = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/
+
+function parseTimestamp(text: string): number | undefined {
+  const fields = TIMESTAMP.exec(text)
+  if (fields === null) return undefined
+  const ms = Date.parse(`${fields[1]}-${fields[2]}-${fields[3]}T${fields[4]}:${fields[5]}:${fields[6]}Z`)
+  return Number.isNaN(ms) ? undefined : ms
+}
+
+function isoSeconds(ms: number): string {
+  return new Date(ms).toISOString().replace(/\.\d{3}/, '')
+}
+
+function basicTimestamp(ms: number): string {
+  return isoSeconds(ms).replace(/[-:]/g, '')
+}
+
+/** The only value of a header, undefined when absent. Signature fields sent twice are ambiguous: refused. */
+function single(headers: HeaderTable, name: string): string | undefined {
+  const values = headers.get(name)
+  if (values === undefined) return undefined
+  if (values.length > 1) {
+    throw new S3Error('InvalidArgument', 'A header that may be sent once was sent more than once.', {
+      ArgumentName: name,
+    })
+  }
+  return values[0]?.trim()
+}
+
+function headerMalformed(detail: string, fields: Record<string, string> = {}): S3Error {
+  return new S3Error('AuthorizationHeaderMalformed', `The authorization header is malformed; ${detail}`, fields)
+}
+
+function queryMalformed(message: string, fields: Record<string, string> = {}): S3Error {
+  return new S3Error('AuthorizationQueryParametersError', message, fields)
+}
+
+/** AccessKey/yyyymmdd/region/service/aws4_request; an access key may hold '/'. */
+function parseScope(text: string): Scope | undefined {
+  const pieces = text.split('/')
+  if (pieces.length < 5) return undefined
+  const [day, region, service, terminal] = pieces.slice(-4) as [string, string, string, string]
+  const accessKey = pieces.slice(0, -4).join('/')
+  return accessKey === '' ? undefined : { accessKey, day, region, service, terminal }
+}
+
+function parseSignedHeaders(text: string): string[] | undefined {
+  const names = text.split(';')
+  const seen = new Set(names)
+  if (names.length > 256 || seen.size !== names.length) return undefined
+  return names.every((name) => /^[!#$%&'*+.^_`|~0-9a-z-]+$/.test(name)) ? names : undefined
+}
+
+const CREDENTIAL_FORM = 'expecting "<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request".'
+
+function headerClaim(authorization: string, headers: HeaderTable): Claim {
+  const fields = new Map<string, string>()
+  for (const piece of authorization.slice(ALGORITHM.length).split(',')) {
+    const trimmed = piece.trim()
+    const equals = trimmed.indexOf('=')
+    if (equals < 0) throw headerMalformed('the authorization header requires three components: '
+      + 'Credential, SignedHeaders, and Signature.')
+    const name = trimmed.slice(0, equals)
+    if (fields.has(name)) throw headerMalformed(`"${name}" was given more than once.`)
+    fields.set(name, trimmed.slice(equals + 1))
+  }
+  const credential = fields.get('Credential')
+  const signed = fields.get('SignedHeaders')
+  const signature = fields.get('Signature')
+  if (credential === undefined || signed === undefined || signature === undefined || fields.size !== 3) {
+    throw headerMalformed('the authorization header requires three components: '
+      + 'Credential, SignedHeaders, and Signature.')
+  }
+  const scope = parseScope(credential)
+  if (scope === undefined) throw headerMalformed(`the Credential is mal-formed; ${CREDENTIAL_FORM}`)
+  const signedHeaders = parseSignedHeaders(signed)
+  if (signedHeaders === undefined) throw headerMalformed('the SignedHeaders component is malformed.')
+  return { scope, signedHeaders, signature, ...headerTime(headers) }
+}
+
+function headerTime(headers: HeaderTable): { timestamp: string; timeText: string; timeMs: number } {
+  const amzDate = single(headers, 'x-amz-date')
+  const timeText = amzDate ?? single(headers, 'date')
+  let timeMs = timeText === undefined ? undefined : parseTimestamp(timeText)
+  if (timeMs === undefined && amzDate === undefined && timeText !== undefined) {
+    const parsed = Date.parse(timeText)
+    if (!Number.isNaN(parsed)) timeMs = parsed
+  }
+  if (timeText === undefined || timeMs === undefined) {
+    throw new S3Error('AccessDenied', 'AWS authentication requires a valid Date or x-amz-date header')
+  }
+  return { timestamp: basicTimestamp(timeMs), timeText, timeMs }
+}
+
+const PRESIGNED = [
+  'X-Amz-Algorithm', 'X-Amz-Credential', 'X-Amz-Signature', 'X-Amz-Date', 'X-Amz-SignedHeaders', 'X-Amz-Expires',
+] as const
+
+function presignedFields(target: RequestTarget): Record<(typeof PRESIGNED)[number], string> {
+  const fields: Partial<Record<(typeof PRESIGNED)[number], string>> = {}
+  for (const name of PRESIGNED) {
+    const values = target.query.filter((parameter) => parameter.name === name)
+    const value = values[0]?.value
+    if (value === undefined || values.length > 1) {
+      throw queryMalformed('Query-string authentication version 4 requires the X-Amz-Algorithm, X-Amz-Credential, '
+        + 'X-Amz-Signature, X-Amz-Date, X-Amz-SignedHeaders, and X-Amz-Expires parameters.')
+    }
+    fields[name] = value
+  }
+  return fields as Record<(typeof PRESIGNED)[number], string>
+}
+
+function presignedClaim(target: RequestTarget): Claim & { expiresSeconds: number } {
+  const fields = presignedFields(target)
+  if (fields['X-Amz-Algorithm'] !== ALGORITHM) {
+    throw queryMalformed(`X-Amz-Algorithm only supports "${ALGORITHM}"`)
+  }
+  const scope = parseScope(fields['X-Amz-Credential'])
+  if (scope === undefined) {
+    throw queryMalformed(`Error parsing the X-Amz-Credential parameter; the Credential is mal-formed; ${CREDENTIAL_FORM}`)
+  }
+  const expires = fields['X-Amz-Expires']
+  if (!/^-?\d{1,15}$/.test(expires)) throw queryMalformed('X-Amz-Expires should be a number')
+  const expiresSeconds = Number(expires)
+  if (expiresSeconds < 1) throw queryMalformed('X-Amz-Expires must be positive')
+  if (expiresSeconds > MAX_EXPIRES_SECONDS) {
+    throw queryMalformed(`X-Amz-Expires must be less than a week (in seconds) that is ${MAX_EXPIRES_SECONDS}`)
+  }
+  const timestamp = fields['X-Amz-Date']
+  const timeMs = parseTimestamp(timestamp)
+  if (timeMs === undefined) {
+    throw queryMalformed('X-Amz-Date must be in the ISO8601 Long Format "yyyyMMdd\'T\'HHmmss\'Z\'"')
+  }
+  const signedHeaders = parseSignedHeaders(fields['X-Amz-SignedHeaders'])
+  if (signedHeaders === undefined) throw queryMalformed('The X-Amz-SignedHeaders parameter is malformed.')
+  return {
+    scope, signedHeaders, signature: fields['X-Amz-Signature'], timestamp, timeText: timestamp, timeMs, expiresSeconds,
+  }
+}
+
+export class SigV4Verifier {
+  readonly #options: VerifierOptions
+  readonly #keys: SigningKeys
+
+  constructor(options: VerifierOptions, keys: SigningKeys = new SigningKeys()) {
+    this.#options = options
+    this.#keys = keys
+  }
+
+  /** Throws S3Error when the request is not signed, or not rightly. */
+  verify(request: SignedRequest): Verified {
+    const authorization = single(request.headers, 'authorization')
+    const inQuery = request.target.query.some(({ name }) => name === 'X-Amz-Algorithm' || name === 'X-Amz-Signature')
+    refuseOldMechanisms(authorization, request, inQuery)
+    if (inQuery) return this.#verifyPresigned(request)
+    if (authorization === undefined) throw new S3Error('AccessDenied')
+    return this.#verifyHeader(authorization, request)
+  }
+
+  #verifyHeader(authorization: string, request: SignedRequest): Verified {
+    const content = single(request.headers, 'x-amz-content-sha256')
+    if (content === undefined) {
+      throw new S3Error('InvalidRequest', 'Missing required header for this request: x-amz-content-sha256')
+    }
+    const payload = payloadMode(content)
+    const claim = headerClaim(authorization, request.headers)
+    const credential = this.#credential(claim)
+    const nowMs = this.#options.nowMs()
+    if (Math.abs(nowMs - claim.timeMs) > MAX_SKEW_MS) {
+      throw new S3Error('RequestTimeTooSkewed', '', {
+        RequestTime: claim.timeText,
+        ServerTime: isoSeconds(nowMs),
+        MaxAllowedSkewMilliseconds: String(MAX_SKEW_MS),
+      })
+    }
+    this.#checkScope(claim, headerMalformed, '')
+    return this.#checkSignature(request, claim, credential, content, payload, 'header')
+  }
+
+  #verifyPresigned(request: SignedRequest): Verified {
+    const claim = presignedClaim(request.target)
+    const inQuery = request.target.query.filter(({ name }) => name.toLowerCase() === 'x-amz-content-sha256')
+    const content = inQuery[0]?.value ?? single(request.headers, 'x-amz-content-sha256') ?? 'UNSIGNED-PAYLOAD'
+    const payload = payloadMode(content)
+    const credential = this.#credential(claim)
+    const nowMs = this.#options.nowMs()
+    if (claim.timeMs - nowMs > MAX_SKEW_MS) {
+      throw new S3Error('AccessDenied', 'Request is not yet valid')
+    }
+    if (nowMs > claim.timeMs + claim.expiresSeconds * 1000) {
+      throw new S3Error('AccessDenied', 'Request has expired', {
+        'X-Amz-Expires': String(claim.expiresSeconds),
+        Expires: isoSeconds(claim.timeMs + claim.expiresSeconds * 1000),
+        ServerTime: isoSeconds(nowMs),
+      })
+    }
+    this.#checkScope(claim, queryMalformed, 'Error parsing the X-Amz-Credential parameter; ')
+    return this.#checkSignature(request, claim, credential, content, payload, 'presigned')
+  }
+
+  #credential(claim: Claim): Credential {
+    const credential = this.#options.credentials.lookup(claim.scope.accessKey)
+    if (credential === undefined) {
+      throw new S3Error('InvalidAccessKeyId', '', { AWSAccessKeyId: claim.scope.accessKey })
+    }
+    return credential
+  }
+
+  #checkScope(
+    claim: Claim, fail: (detail: string, fields?: Record<string, string>) => S3Error, prefix: string,
+  ): void {
+    const { scope } = claim
+    const { region, service } = this.#options
+    if (scope.terminal !== 'aws4_request') {
+      throw fail(`${prefix}incorrect terminal "${scope.terminal}". This endpoint uses "aws4_request".`)
+    }
+    if (scope.service !== service) {
+      throw fail(`${prefix}incorrect service "${scope.service}". This endpoint belongs to "${service}".`)
+    }
+    if (scope.region !== region) {
+      throw fail(`${prefix}the region '${scope.region}' is wrong; expecting '${region}'`, { Region: region })
+    }
+    if (scope.day !== claim.timestamp.slice(0, 8)) {
+      throw fail(`${prefix}Invalid credential date "${scope.day}". `
+        + `This date is not the same as X-Amz-Date: "${claim.timestamp.slice(0, 8)}".`)
+    }
+  }
+
+  #checkSignature(
+    request: SignedRequest, claim: Claim, credential: Credential, payloadHash: string, payload: PayloadMode,
+    via: 'header' | 'presigned',
+  ): Verified {
+    refuseUnsignedHeaders(request.headers, claim.signedHeaders)
+    const { day, region, service } = claim.scope
+    const scope = `${day}/${region}/${service}/aws4_request`
+    const key = this.#keys.get(credential, day, region, service)
+    const spell = (asSent: boolean): { canonical: string; text: string; signature: string } => {
+      const { method, target, headers } = request
+      const canonical = canonicalRequest(method, target, headers, claim.signedHeaders, payloadHash, asSent)
+      const text = stringToSign(claim.timestamp, scope, canonical)
+      return { canonical, text, signature: hmac(key, text).toString('hex') }
+    }
+    const expected = spell(false)
+    let accepted = equalSignatures(expected.signature, claim.signature)
+    if (!accepted) {
+      const sent = spell(true)
+      accepted = sent.canonical !== expected.canonical && equalSignatures(sent.signature, claim.signature)
+    }
+    if (!accepted) {
+      throw new S3Error('SignatureDoesNotMatch', '', {
+        AWSAccessKeyId: credential.accessKey,
+        StringToSign: expected.text,
+        SignatureProvided: claim.signature,
+        CanonicalRequest: expected.canonical,
+      })
+    }
+    if (single(request.headers, 'x-amz-security-token') !== undefined
+      || request.target.query.some(({ name }) => name === 'X-Amz-Security-Token')) {
+      throw new S3Error('InvalidToken')
+    }
+    if (payload.kind !== 'streaming' || !payload.signed) return { credential, via, payload }
+    return { credential, via, payload, chunks: new ChunkSignatures(key, claim.timestamp, scope, claim.signature) }
+  }
+}
+
+function refuseOldMechanisms(authorization: string | undefined, request: SignedRequest, inQuery: boolean): void {
+  if (authorization !== undefined && inQuery) {
+    throw new S3Error('InvalidArgument', 'Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, '
+      + 'Signature query string parameter or the Authorization header should be specified', {
+      ArgumentName: 'Authorization', ArgumentValue: authorization,
+    })
+  }
+  const queryV2 = request.target.query.some(({ name }) => name === 'AWSAccessKeyId')
+  if (authorization?.startsWith('AWS ') === true || (queryV2 && !inQuery)) {
+    throw new S3Error('InvalidRequest',
+      `The authorization mechanism you have provided is not supported. Please use ${ALGORITHM}.`)
+  }
+  if (authorization === undefined) return
+  if (authorization.startsWith('AWS4-ECDSA-P256-SHA256')) throw new S3Error('UnsupportedSignature')
+  if (!authorization.startsWith(ALGORITHM + ' ')) {
+    throw new S3Error('InvalidArgument', 'Unsupported Authorization Type', {
+      ArgumentName: 'Authorization', ArgumentValue: authorization,
+    })
+  }
+}
+
+function refuseUnsignedHeaders(headers: HeaderTable, signedHeaders: readonly string[]): void {
+  const missing = signedHeaders.includes('host') ? [] : ['host']
+  for (const name of headers.keys()) {
+    if (name.startsWith('x-amz-') && !signedHeaders.includes(name)) missing.push(name)
+  }
+  if (missing.length > 0) {
+    throw new S3Error('AccessDenied', 'There were headers present in the request which were not signed', {
+      HeadersNotSigned: missing.join(', '),
+    })
+  }
+}

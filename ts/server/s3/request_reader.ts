@@ -1,0 +1,153 @@
+/**
+ * Pulls a request body from node's IncomingMessage, piece by piece, without copying.
+ *
+ * Pieces that arrive while nobody waits are kept up to `windowBytes`, then the socket is paused; taking pieces
+ * resumes it. So a slow store slows the client, and memory stays at the window plus one socket read.
+ *
+ * The clock runs only while somebody waits for the client: `firstByteMs` until the first piece, `idleMs` between
+ * pieces. A client that stops fails the read with RequestTimeout, one that goes away with IncompleteBody.
+ */
+import type { IncomingMessage } from 'node:http'
+import { S3Error } from '../../store/errors.js'
+
+/** undefined marks the end; it comes again on every further call. */
+export interface PieceSource {
+  next(): Promise<Uint8Array | undefined>
+}
+
+export interface ReaderLimits {
+  windowBytes: number
+  firstByteMs: number
+  idleMs: number
+}
+
+interface Waiter {
+  resolve(piece: Uint8Array | undefined): void
+  reject(error: S3Error): void
+}
+
+export class RequestReader implements PieceSource {
+  readonly #request: IncomingMessage
+  readonly #limits: ReaderLimits
+  readonly #begin: () => void
+  readonly #queue: Uint8Array[] = []
+  #queuedBytes = 0
+  #receivedBytes = 0
+  #started = false
+  #paused = false
+  #ended = false
+  #failure: S3Error | undefined
+  #waiter: Waiter | undefined
+  #timer: NodeJS.Timeout | undefined
+  #deadlineMs = 0
+
+  /** `begin` is called once, when the first piece is wanted: the time to send 100 Continue. */
+  constructor(request: IncomingMessage, limits: ReaderLimits, begin: () => void = () => undefined) {
+    this.#request = request
+    this.#limits = limits
+    this.#begin = begin
+  }
+
+  /** Encoded bytes that came from the client. */
+  get receivedBytes(): number {
+    return this.#receivedBytes
+  }
+
+  /** One call at a time. */
+  next(): Promise<Uint8Array | undefined> {
+    if (!this.#started) this.#start()
+    const piece = this.#queue.shift()
+    if (piece !== undefined) {
+      this.#queuedBytes -= piece.length
+      if (this.#paused && this.#queuedBytes * 2 < this.#limits.windowBytes) {
+        this.#paused = false
+        this.#request.resume()
+      }
+      return Promise.resolve(piece)
+    }
+    if (this.#failure !== undefined) return Promise.reject(this.#failure)
+    if (this.#ended) return Promise.resolve(undefined)
+    return new Promise((resolve, reject) => {
+      this.#waiter = { resolve, reject }
+      this.#armTimer()
+    })
+  }
+
+  /** Stops listening. What was not taken is dropped; the request stays paused if it has not ended. */
+  release(): void {
+    clearTimeout(this.#timer)
+    this.#timer = undefined
+    this.#queue.length = 0
+    this.#queuedBytes = 0
+    this.#failure ??= new S3Error('IncompleteBody')
+    if (!this.#started) return
+    this.#request.off('data', this.#onData)
+    this.#request.off('end', this.#onEnd)
+    this.#request.off('close', this.#onClose)
+    if (!this.#ended) this.#request.pause()
+    const waiter = this.#waiter
+    this.#waiter = undefined
+    waiter?.reject(this.#failure)
+  }
+
+  #start(): void {
+    this.#started = true
+    if (this.#request.destroyed && !this.#request.complete) {
+      this.#failure = new S3Error('IncompleteBody')
+      return
+    }
+    this.#begin()
+    this.#request.on('data', this.#onData)
+    this.#request.on('end', this.#onEnd)
+    this.#request.on('close', this.#onClose)
+  }
+
+  #onData = (piece: Buffer): void => {
+    this.#receivedBytes += piece.length
+    const waiter = this.#waiter
+    if (waiter !== undefined) {
+      this.#waiter = undefined
+      waiter.resolve(piece)
+      return
+    }
+    this.#queue.push(piece)
+    this.#queuedBytes += piece.length
+    if (!this.#paused && this.#queuedBytes >= this.#limits.windowBytes) {
+      this.#paused = true
+      this.#request.pause()
+    }
+  }
+
+  #onEnd = (): void => {
+    this.#ended = true
+    const waiter = this.#waiter
+    this.#waiter = undefined
+    waiter?.resolve(undefined)
+  }
+
+  #onClose = (): void => {
+    if (!this.#ended) this.#fail(new S3Error('IncompleteBody'))
+  }
+
+  #fail(error: S3Error): void {
+    this.#failure ??= error
+    const waiter = this.#waiter
+    this.#waiter = undefined
+    waiter?.reject(this.#failure)
+  }
+
+  #armTimer(): void {
+    const limitMs = this.#receivedBytes === 0 ? this.#limits.firstByteMs : this.#limits.idleMs
+    this.#deadlineMs = performance.now() + limitMs
+    this.#timer ??= setTimeout(this.#onTimer, limitMs)
+  }
+
+  /** The timer is not moved at every piece; it looks at the deadline when it fires, and sleeps the rest. */
+  #onTimer = (): void => {
+    this.#timer = undefined
+    if (this.#waiter === undefined) return
+    const leftMs = this.#deadlineMs - performance.now()
+    if (leftMs > 0) this.#timer = setTimeout(this.#onTimer, Math.ceil(leftMs))
+    else this.#fail(new S3Error('RequestTimeout'))
+  }
+}
