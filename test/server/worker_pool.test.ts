@@ -43,7 +43,7 @@ test('every slot runs its task, and calls reach it and are answered', async () =
   const { pool, run } = makePool(2)
   pool.start()
   await Promise.all([run(0), run(1)])
-  const answers = await Promise.all(pool.channels().map((channel) => channel?.call('echo', 'hello', 10_000)))
+  const answers = await Promise.all(pool.channels().map(async (channel) => channel?.call('echo', 'hello', 10_000)))
   assert.deepEqual(answers, ['hello from 0', 'hello from 1'])
   await stop(pool)
 })

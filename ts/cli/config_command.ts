@@ -12,7 +12,7 @@ export function addConfigCommand(parent: Command): void {
   command.action(() => {
     const { config, origins } = readSettings(command)
     const rows = (Object.keys(settings) as (keyof Config)[]).map((name) => {
-      const setting: Setting<unknown> = settings[name] as Setting<unknown>
+      const setting: Setting<unknown> = settings[name]
       const value = setting.shape.show(config[name])
       return { key: setting.key, value: setting.secret === true && value !== '' ? '(set)' : value, from: origins[name] }
     })

@@ -64,7 +64,7 @@ export class Channel<Makes extends Calls, Offers extends Calls> {
         reject(new ChannelError('timeout', `${name}: no answer in ${String(timeoutMs)} ms`))
       }, timeoutMs)
       timer?.unref()
-      this.#waiting.set(id, { resolve: resolve as (value: unknown) => void, reject, timer })
+      this.#waiting.set(id, { resolve: resolve, reject, timer })
       this.#port.postMessage({ call: name, id, argument } satisfies Message)
     })
   }
