@@ -55,7 +55,17 @@ const layersRule = {
   },
 };
 
-const nodeGlobals = ['process', 'fetch', 'AbortSignal', 'AbortController', 'Buffer', 'URL', 'console', 'setTimeout', 'clearTimeout'];
+const nodeGlobals = [
+  'process',
+  'fetch',
+  'AbortSignal',
+  'AbortController',
+  'Buffer',
+  'URL',
+  'console',
+  'setTimeout',
+  'clearTimeout',
+];
 
 export default tseslint.config(
   { ignores: ['dist/', 'build/', 'node_modules/', 'native/vendor/', 'data/', '.cache/'] },
@@ -63,7 +73,10 @@ export default tseslint.config(
     files: ['ts/**/*.ts', 'test/**/*.ts', 'bench/**/*.ts'],
     extends: [tseslint.configs.recommendedTypeChecked],
     languageOptions: {
-      parserOptions: { project: ['ts/tsconfig.json', 'test/tsconfig.json', 'bench/tsconfig.json'], tsconfigRootDir: root },
+      parserOptions: {
+        project: ['ts/tsconfig.json', 'test/tsconfig.json', 'bench/tsconfig.json'],
+        tsconfigRootDir: root,
+      },
     },
     plugins: { ostraka: { rules: { layers: layersRule } } },
     linterOptions: { reportUnusedDisableDirectives: 'error' },
@@ -76,7 +89,10 @@ export default tseslint.config(
       '@typescript-eslint/no-unnecessary-type-assertion': 'error',
       '@typescript-eslint/return-await': ['error', 'error-handling-correctness-only'],
       '@typescript-eslint/only-throw-error': 'error',
-      '@typescript-eslint/switch-exhaustiveness-check': ['error', { considerDefaultExhaustiveForUnions: true }],
+      '@typescript-eslint/switch-exhaustiveness-check': [
+        'error',
+        { considerDefaultExhaustiveForUnions: true },
+      ],
       '@typescript-eslint/no-unused-vars': ['error', { argsIgnorePattern: '^_', varsIgnorePattern: '^_' }],
       // Implementations of asynchronous interfaces need not wait for anything themselves.
       '@typescript-eslint/require-await': 'off',
@@ -93,13 +109,23 @@ export default tseslint.config(
     rules: {
       '@typescript-eslint/no-floating-promises': [
         'error',
-        { allowForKnownSafeCalls: [{ from: 'package', package: 'node:test', name: ['test', 'it', 'describe', 'suite'] }] },
+        {
+          allowForKnownSafeCalls: [
+            { from: 'package', package: 'node:test', name: ['test', 'it', 'describe', 'suite'] },
+          ],
+        },
       ],
     },
   },
   {
     files: ['**/*.mjs'],
     languageOptions: { globals: Object.fromEntries(nodeGlobals.map((name) => [name, 'readonly'])) },
-    rules: { eqeqeq: 'error', 'no-undef': 'error', 'no-unused-vars': 'error', 'no-var': 'error', 'prefer-const': 'error' },
+    rules: {
+      eqeqeq: 'error',
+      'no-undef': 'error',
+      'no-unused-vars': 'error',
+      'no-var': 'error',
+      'prefer-const': 'error',
+    },
   },
 );

@@ -1,6 +1,6 @@
 /**
- * Builds build/Release/ostraka.node with node-gyp, without the network: Node's headers are those beside the running node
- * binary, else those of the node-api-headers package under a minimal common.gypi.
+ * Builds build/Release/ostraka.node with node-gyp, without the network: Node's headers are those beside the running
+ * node binary, else those of the node-api-headers package under a minimal common.gypi.
  */
 import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -54,7 +54,7 @@ export async function nativeStep() {
   const hash = nativeHash();
   if (stampHolds(stampFile, hash, [product])) return;
   removeStamp(stampFile);
-  for (const [program, from] of [['g++', 'g++'], ['make', 'make'], ['python3', 'python3']]) await needProgram(program, from);
+  for (const program of ['g++', 'make', 'python3']) await needProgram(program);
   say('building the addon');
   const gyp = join(dirname(require.resolve('node-gyp/package.json')), 'bin', 'node-gyp.js');
   const options = [`--nodedir=${headersFolder()}`, `--jobs=${availableParallelism()}`];

@@ -1,6 +1,7 @@
 /**
- * Everything that has to be made before the store can run (npm run build): dependencies, third-party C sources, the addon,
- * the compiled TypeScript. A step is skipped while its inputs are those of its last success. Several at once are safe.
+ * Everything that has to be made before the store can run (npm run build): dependencies, third-party C sources, the
+ * addon, the compiled TypeScript. A step is skipped while its inputs are those of its last success. Several at once
+ * are safe.
  */
 import { existsSync, lstatSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -83,7 +84,8 @@ function missingBuildInfo() {
 /** All steps in order. The later ones are loaded late, since they use the dependencies. */
 export async function setUp() {
   const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
-  if (major < 20 || (major === 20 && minor < 20)) throw new Error(`Node 20.20 or later is needed, this is ${process.version}`);
+  if (major < 20 || (major === 20 && minor < 20))
+    throw new Error(`Node 20.20 or later is needed, this is ${process.version}`);
   await withLock(join(root, '.cache', 'setup.lock'), async () => {
     await dependenciesStep();
     const { vendorStep } = await import('./vendor.mjs');

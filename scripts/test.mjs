@@ -1,9 +1,10 @@
 /**
  * npm test [-- [--long] [part-of-a-path ...]]
  *
- * Sets up, runs the C++ tests under sanitizers and the compiled test files (two at a time, each file with a time limit), and
- * ends with one line `N passed, N failed` over both. With paths, only the test files whose source path holds one of them run
- * (the C++ tests count as test/native/cc). --long sets OSTRAKA_TEST_LONG, which the big runs ask for.
+ * Sets up, runs the C++ tests under sanitizers and the compiled test files (two at a time, each file with a time
+ * limit), and ends with one line `N passed, N failed` over both. With paths, only the test files whose source path
+ * holds one of them run (the C++ tests count as test/native/cc). --long sets OSTRAKA_TEST_LONG, which the big runs
+ * ask for.
  */
 import { join } from 'node:path';
 import { run as runTests } from 'node:test';
@@ -29,7 +30,7 @@ function testFiles() {
     .map((name) => join(root, name));
 }
 
-/** Runs compiled test files; every test that is not a suite counts. A file that crashes or hangs counts as one failure. */
+/** Runs compiled test files; every test that is not a suite counts, and so does a file that crashes or hangs. */
 async function runFiles(files) {
   if (files.length === 0) return;
   process.env.NODE_OPTIONS = `${process.env.NODE_OPTIONS ?? ''} --enable-source-maps`.trim();

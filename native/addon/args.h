@@ -1,5 +1,5 @@
-// Reading JavaScript arguments strictly: everything has exactly the type and range it should have, else a typed error is
-// thrown (TypeError or RangeError, `code` 'ERR_OSTRAKA_ARGUMENT') and the reader returns false.
+// Reading JavaScript arguments strictly: everything has exactly the type and range it should have, else a typed error
+// is thrown (TypeError or RangeError, `code` 'ERR_OSTRAKA_ARGUMENT') and the reader returns false.
 //
 // Order matters. Reading the elements of a list can run JavaScript (getters), and JavaScript can detach or resize any
 // buffer. So a function reads its lists and numbers first and takes data pointers last; after the first pointer no

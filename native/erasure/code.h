@@ -29,8 +29,8 @@ class Code {
   /// Computes the m parity blocks from the k data blocks.
   void Encode(size_t length, const uint8_t* const* data, uint8_t* const* parity) const;
 
-  /// Rebuilds the blocks of the shards in `wanted` (no shard twice) from any k blocks: blocks[s] is the block of shard s
-  /// or null. out[j] receives shard wanted[j]. False, with nothing written, when fewer than k blocks are given.
+  /// Rebuilds the blocks of the shards in `wanted` (no shard twice) from any k blocks: blocks[s] is the block of
+  /// shard s or null. out[j] receives shard wanted[j]. False, with nothing written, when fewer than k blocks are given.
   bool Reconstruct(size_t length, const uint8_t* const* blocks, const int* wanted, int wanted_count,
                    uint8_t* const* out) const;
 

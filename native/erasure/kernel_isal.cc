@@ -14,8 +14,8 @@ namespace {
 // ISA-L takes lengths as int; longer blocks are done in pieces.
 constexpr size_t kPieceBytes = size_t{1} << 30;
 
-// ISA-L 2.31.1's kernel for five outputs on AVX-512 with GFNI reads (and ignores) bytes 40-47 of the first output even when
-// the output is shorter than that. Outputs shorter than this therefore go through memory of our own.
+// ISA-L 2.31.1's kernel for five outputs on AVX-512 with GFNI reads (and ignores) bytes 40-47 of the first output
+// even when the output is shorter than that. Outputs shorter than this therefore go through memory of our own.
 constexpr size_t kShortBytes = 64;
 
 // ISA-L's functions take non-const pointers, but only write to the tables (prepare) and the outputs (multiply).

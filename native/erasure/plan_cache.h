@@ -1,7 +1,7 @@
 // A bounded cache of decode plans: the prepared tables that turn k present blocks into wanted ones.
 //
-// A set that lost a drive decodes with the same few patterns for hours, so the inversion is worth keeping; the number of
-// possible patterns is large, so the cache forgets the plan that was used longest ago. One cache serves the process.
+// A set that lost a drive decodes with the same few patterns for hours, so the inversion is worth keeping; the number
+// of possible patterns is large, so the cache forgets the plan that was used longest ago. One cache serves the process.
 #pragma once
 
 #include <cstdint>

@@ -1,9 +1,9 @@
 // Folding a long message into 16 bytes with the same CRC, by carry-less multiplication.
 //
 // Register view, for a reflected CRC: bit t of the 128-bit value stands for x^(127-t), so the low 64 bits are the first
-// bytes of the message and the higher powers. A product of two 64-bit halves comes out one power too low (its bit t stands
-// for x^(126-t)), which the constants make up for: moving a value D bits up the message multiplies its low half by
-// x^(D+63) and its high half by x^(D-1), both modulo the polynomial.
+// bytes of the message and the higher powers. A product of two 64-bit halves comes out one power too low (its bit t
+// stands for x^(126-t)), which the constants make up for: moving a value D bits up the message multiplies its low
+// half by x^(D+63) and its high half by x^(D-1), both modulo the polynomial.
 //
 // This header has no C++ library in it: kernel files are compiled with flags that other CPUs lack.
 #pragma once

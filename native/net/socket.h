@@ -14,8 +14,8 @@ struct Bound {
   const char* call = "";
 };
 
-/// Makes a TCP socket bound to a numeric address with SO_REUSEADDR and SO_REUSEPORT, non-blocking, close-on-exec, not yet
-/// listening: it takes no connection before its owner listens. Port 0 lets the system choose; `port` says which.
+/// Makes a TCP socket bound to a numeric address with SO_REUSEADDR and SO_REUSEPORT, non-blocking, close-on-exec, not
+/// yet listening: it takes no connection before its owner listens. Port 0 lets the system choose; `port` says which.
 /// The fd belongs to the caller.
 Bound BindReusePort(const std::string& host, uint16_t port);
 

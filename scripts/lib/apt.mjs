@@ -1,6 +1,7 @@
 /**
  * What the scripts need from Debian: programs that are missing (installed, or without root unpacked below .cache/tools)
- * and source archives of another suite. Mirrors are those the machine itself is set up with; its configuration is never touched.
+ * and source archives of another suite. Mirrors are those the machine itself is set up with; its configuration is
+ * never touched.
  */
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -76,7 +77,8 @@ async function ownMirror() {
  * below `work` (sources, state and cache of its own), so that it needs no root and changes nothing on the machine.
  */
 export async function downloadSourceArchive(packageName, suite, folder, work) {
-  for (const part of ['state/lists/partial', 'cache/archives/partial']) mkdirSync(join(work, part), { recursive: true });
+  mkdirSync(join(work, 'state', 'lists', 'partial'), { recursive: true });
+  mkdirSync(join(work, 'cache', 'archives', 'partial'), { recursive: true });
   const keyring = '/usr/share/keyrings/debian-archive-keyring.gpg';
   writeFileSync(join(work, 'sources.list'), `deb-src [signed-by=${keyring}] ${await ownMirror()} ${suite} main\n`);
   const config = join(work, 'apt.conf');

@@ -1,4 +1,4 @@
-/** Small helpers shared by the scripts: running programs, talking to the person who waits, paths. Node builtins only. */
+/** Helpers shared by the scripts: running programs, talking to the person who waits, paths. Node builtins only. */
 import { spawn } from 'node:child_process';
 import { accessSync, constants } from 'node:fs';
 import { delimiter, dirname, join } from 'node:path';
@@ -18,8 +18,8 @@ export function isRoot() {
 }
 
 /**
- * Runs a program to its end. Resolves with { code, stdout }; rejects when it cannot start, or (unless `mayFail`) when it
- * does not exit with 0: the error then carries the end of what the program said.
+ * Runs a program to its end. Resolves with { code, stdout }; rejects when it cannot start, or (unless `mayFail`) when
+ * it does not exit with 0: the error then carries the end of what the program said.
  * `output`: 'quiet' keeps the output for the error message, 'show' passes it through to stderr.
  */
 export function run(command, args, { cwd = root, env = process.env, mayFail = false, output = 'quiet' } = {}) {

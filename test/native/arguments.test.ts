@@ -27,14 +27,31 @@ function callUntyped(name: string, args: readonly unknown[]): unknown {
 }
 
 test('wrong types are named', () => {
-  const wrong = [undefined, null, 5, 5n, 'text', {}, [], new ArrayBuffer(8), new Uint16Array(4), new DataView(new ArrayBuffer(8))];
+  const wrong = [
+    undefined,
+    null,
+    5,
+    5n,
+    'text',
+    {},
+    [],
+    new ArrayBuffer(8),
+    new Uint16Array(4),
+    new DataView(new ArrayBuffer(8)),
+  ];
   for (const value of wrong) {
     assert.throws(() => callUntyped('crc32c', [value, 0]), { ...typeError, message: /^data: expected a Uint8Array/ });
   }
-  assert.throws(() => callUntyped('crc32c', [new SharedArrayBuffer(8), 0]), { ...typeError, message: /SharedArrayBuffer/ });
+  assert.throws(() => callUntyped('crc32c', [new SharedArrayBuffer(8), 0]), {
+    ...typeError,
+    message: /SharedArrayBuffer/,
+  });
   assert.throws(() => callUntyped('crc32c', [bytes(1), '0']), { ...typeError, message: /running/ });
   assert.throws(() => callUntyped('xxh3_64', [bytes(1), 0]), { ...typeError, message: /seed/ });
-  assert.throws(() => callUntyped('encode', [2, 1, 4, bytes(8), []]), { ...typeError, message: /data: expected an array/ });
+  assert.throws(() => callUntyped('encode', [2, 1, 4, bytes(8), []]), {
+    ...typeError,
+    message: /data: expected an array/,
+  });
 });
 
 test('numbers outside their range are refused', () => {
@@ -68,11 +85,17 @@ test('lengths that do not fit are refused', () => {
 
 test('reconstruction refuses too few blocks and shards that are not there or there twice', () => {
   const out = [bytes(4), bytes(4)];
-  assert.throws(() => reconstruct(2, 1, 4, [bytes(4), null, null], [1], [bytes(4)]), { ...rangeError, message: /at least 2/ });
+  assert.throws(() => reconstruct(2, 1, 4, [bytes(4), null, null], [1], [bytes(4)]), {
+    ...rangeError,
+    message: /at least 2/,
+  });
   assert.throws(() => reconstruct(2, 1, 4, [bytes(4), bytes(4), null], [3], [bytes(4)]), rangeError);
   assert.throws(() => reconstruct(2, 1, 4, [bytes(4), bytes(4), null], [2, 2], out), rangeError);
   assert.throws(() => reconstruct(2, 1, 4, [bytes(4), bytes(4), null], [2], out), rangeError);
-  assert.throws(() => callUntyped('reconstruct', [2, 1, 4, [bytes(4), bytes(4), undefined], [2], [bytes(4)]]), typeError);
+  assert.throws(
+    () => callUntyped('reconstruct', [2, 1, 4, [bytes(4), bytes(4), undefined], [2], [bytes(4)]]),
+    typeError,
+  );
 });
 
 test('detached buffers are refused', () => {
@@ -95,7 +118,10 @@ test('detached buffers are refused', () => {
 test('outputs that overlap anything are refused, inputs may be the same', () => {
   const memory = bytes(64);
   const view = (start: number): Uint8Array => memory.subarray(start, start + 16);
-  assert.throws(() => encode(2, 1, 16, [view(0), view(16)], [view(31)]), { ...rangeError, message: /overlaps an input/ });
+  assert.throws(() => encode(2, 1, 16, [view(0), view(16)], [view(31)]), {
+    ...rangeError,
+    message: /overlaps an input/,
+  });
   assert.throws(() => encode(1, 2, 16, [view(0)], [view(16), view(31)]), { ...rangeError, message: /outputs overlap/ });
   assert.throws(() => reconstruct(1, 1, 16, [view(0), null], [1], [view(8)]), rangeError);
   assert.throws(() => reconstruct(1, 2, 16, [view(0), null, null], [1, 2], [view(16), view(20)]), rangeError);
@@ -134,9 +160,18 @@ test('whatever is passed to any function, it returns or throws a typed error', (
     fc.bigInt({ min: -2n, max: 2n ** 65n }),
     fc.uint8Array({ maxLength: 64 }),
     fc.array(fc.oneof(fc.uint8Array({ maxLength: 32 }), fc.constant(null), fc.integer()), { maxLength: 20 }),
-    fc.constantFrom(new SharedArrayBuffer(16), new Uint8Array(new SharedArrayBuffer(16)), detached(8), new ArrayBuffer(8)),
+    fc.constantFrom(
+      new SharedArrayBuffer(16),
+      new Uint8Array(new SharedArrayBuffer(16)),
+      detached(8),
+      new ArrayBuffer(8),
+    ),
   );
-  const names = fc.constantFrom(...Object.keys(addon).filter((name) => /^(encode|reconstruct|parity|seal|verify|xxh|crc|checksum|zstd)/.test(name)));
+  const names = fc.constantFrom(
+    ...Object.keys(addon).filter((name) =>
+      /^(encode|reconstruct|parity|seal|verify|xxh|crc|checksum|zstd)/.test(name),
+    ),
+  );
   fc.assert(
     fc.property(names, fc.array(values, { maxLength: 8 }), (name, args) => {
       try {

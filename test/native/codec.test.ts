@@ -27,7 +27,8 @@ test('content larger than allowed is refused, whatever the frame says', () => {
 test('what is not exactly one whole frame is refused', () => {
   const good = zstdCompress(random.bytes(500));
   const bad = { code: 'ERR_OSTRAKA_CODEC' };
-  for (let cut = 0; cut < good.length; cut++) assert.throws(() => zstdDecompress(good.subarray(0, cut), 10_000), bad, hint);
+  for (let cut = 0; cut < good.length; cut++)
+    assert.throws(() => zstdDecompress(good.subarray(0, cut), 10_000), bad, hint);
   assert.throws(() => zstdDecompress(Buffer.concat([good, good]), 10_000), bad);
   assert.throws(() => zstdDecompress(random.bytes(500), 10_000), bad, hint);
 });

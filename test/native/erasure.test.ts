@@ -105,7 +105,8 @@ test('a sealed stripe holds parity and checksums, and leaves the rest of the sla
   const shape = { k: 3, m: 2, blockSize: 500, stride: 530 };
   const slab = Buffer.alloc(5 * shape.stride, 0xab);
   const dataId = random.bytes(16);
-  const cell = (i: number): Buffer => slab.subarray(i * shape.stride, i * shape.stride + checksumSize + shape.blockSize);
+  const cell = (i: number): Buffer =>
+    slab.subarray(i * shape.stride, i * shape.stride + checksumSize + shape.blockSize);
   const data = [0, 1, 2].map((i) => {
     cell(i).set(random.bytes(500), checksumSize);
     return cell(i).subarray(checksumSize);

@@ -1,6 +1,6 @@
 /**
- * A second, slow Reed-Solomon that shares nothing with the addon: log tables over 0x11D, the Cauchy rule written out, and
- * reconstruction by solving the equations again for every byte position's matrix.
+ * A second, slow Reed-Solomon that shares nothing with the addon: log tables over 0x11D, the Cauchy rule written out,
+ * and reconstruction by solving the equations again for every byte position's matrix.
  */
 import { randomBytes } from 'node:crypto';
 

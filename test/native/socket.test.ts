@@ -31,8 +31,18 @@ test('a socket without SO_REUSEPORT on the same port is refused', async () => {
 })
 
 test('arguments that make no sense are refused with a typed error', () => {
-  for (const [host, port] of [['localhost', 0], ['', 0], ['127.0.0.1', -1], ['127.0.0.1', 65536], [7, 0], ['::1', 1.5]] as [string, number][]) {
-    assert.throws(() => bindReusePort(host, port), (e: NodeJS.ErrnoException) => e.code === 'EINVAL' || e.code === 'ERR_OSTRAKA_ARGUMENT')
+  for (const [host, port] of [
+    ['localhost', 0],
+    ['', 0],
+    ['127.0.0.1', -1],
+    ['127.0.0.1', 65536],
+    [7, 0],
+    ['::1', 1.5],
+  ] as [string, number][]) {
+    assert.throws(
+      () => bindReusePort(host, port),
+      (e: NodeJS.ErrnoException) => e.code === 'EINVAL' || e.code === 'ERR_OSTRAKA_ARGUMENT',
+    )
   }
   assert.throws(() => { setThreadNice(20) }, RangeError)
   assert.throws(() => { setThreadNice('1' as unknown as number) }, TypeError)

@@ -1,9 +1,9 @@
 /**
  * Loads the addon: the only file that does.
  *
- * The functions here are the bare ones of native/addon; erasure.ts, hash.ts and codec.ts give them their public shape. All of
- * them check their arguments strictly and throw a TypeError or RangeError with `code` 'ERR_OSTRAKA_ARGUMENT'; none can crash
- * the process. The addon can be loaded by any number of threads.
+ * The functions here are the bare ones of native/addon; erasure.ts, hash.ts and codec.ts give them their public
+ * shape. All of them check their arguments strictly and throw a TypeError or RangeError with `code`
+ * 'ERR_OSTRAKA_ARGUMENT'; none can crash the process. The addon can be loaded by any number of threads.
  */
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';

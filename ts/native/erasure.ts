@@ -1,19 +1,21 @@
 /**
  * Erasure coding: systematic Reed-Solomon, k data and m parity shards, k >= 1, m >= 0, k + m <= 16.
  *
- * Shards are numbered 0..k-1 (data) and k..k+m-1 (parity). A cell is what a drive holds for one block: the 16-byte checksum,
- * then the block. The checksum is XXH3-128 (big-endian) of the block, seeded with XXH3-64 of data id, shard number (u8) and
- * block number (u32, little-endian), so that an intact block in the wrong place does not verify.
+ * Shards are numbered 0..k-1 (data) and k..k+m-1 (parity). A cell is what a drive holds for one block: the 16-byte
+ * checksum, then the block. The checksum is XXH3-128 (big-endian) of the block, seeded with XXH3-64 of data id, shard
+ * number (u8) and block number (u32, little-endian), so that an intact block in the wrong place does not verify.
  *
- * All calls are synchronous. They throw RangeError or TypeError (`code` 'ERR_OSTRAKA_ARGUMENT') for arguments that do not
- * fit, having written nothing. Buffers may be views over a SharedArrayBuffer, and need no alignment.
+ * All calls are synchronous. They throw RangeError or TypeError (`code` 'ERR_OSTRAKA_ARGUMENT') for arguments that do
+ * not fit, having written nothing. Buffers may be views over a SharedArrayBuffer, and need no alignment.
  */
 import { addon } from './addon.js';
 
 /** The checksum in front of each block, in bytes. */
 export const checksumSize = 16;
 
-/** Slab: k+m cells, one every `stride` bytes (stride >= 16 + blockSize); data blocks 0..k-1 are filled in by the caller. */
+/**
+ * Slab: k+m cells, one every `stride` bytes (stride >= 16 + blockSize); data blocks 0..k-1 are filled in by the caller.
+ */
 export interface StripeShape {
   k: number;
   m: number;
@@ -47,9 +49,9 @@ export function verifyCells(
 }
 
 /**
- * Rebuilds blocks: blocks[i] is the (verified) block of shard i without its checksum, or null; fills out[j] with the block of
- * shard wanted[j]. At least k blocks must be given, and no output may overlap an input or another output. What the
- * inputs hold is not checked: a wrong block gives wrong results.
+ * Rebuilds blocks: blocks[i] is the (verified) block of shard i without its checksum, or null; fills out[j] with the
+ * block of shard wanted[j]. At least k blocks must be given, and no output may overlap an input or another output.
+ * What the inputs hold is not checked: a wrong block gives wrong results.
  */
 export function reconstruct(
   k: number,

@@ -25,8 +25,9 @@ export function crc64nvme(data: Uint8Array, running = 0n): bigint {
 }
 
 /**
- * Writes the XXH3-64 of the concatenation of the parts (at most 256) at out[outOffset..outOffset+8). The checksum is computed
- * before it is written, so the parts may lie around it in the same buffer. No BigInt is made. `seed` is a safe integer.
+ * Writes the XXH3-64 of the concatenation of the parts (at most 256) at out[outOffset..outOffset+8). The checksum is
+ * computed before it is written, so the parts may lie around it in the same buffer. No BigInt is made. `seed` is a
+ * safe integer.
  */
 export function checksum64(out: Uint8Array, outOffset: number, parts: readonly Uint8Array[], seed = 0): void {
   addon.checksum64(out, outOffset, parts, seed);

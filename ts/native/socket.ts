@@ -1,4 +1,6 @@
-/** Sockets shared by threads through SO_REUSEPORT, and the priority of a thread. Errors carry the errno name as `code`. */
+/**
+ * Sockets shared by threads through SO_REUSEPORT, and the priority of a thread. Errors carry the errno name as `code`.
+ */
 import { addon } from './addon.js'
 
 /**
