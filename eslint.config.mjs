@@ -104,6 +104,25 @@ export default tseslint.config(
     },
   },
   {
+    // The Raft core decides; it does not wait, look at clocks, draw numbers or touch anything outside.
+    files: ['ts/meta/raft/core/**/*.ts', 'ts/meta/raft/host/**/*.ts'],
+    rules: {
+      'no-restricted-globals': [
+        'error',
+        ...['Date', 'performance', 'process', 'crypto', 'fetch', 'queueMicrotask', 'WeakRef', 'FinalizationRegistry'],
+        ...['setTimeout', 'setInterval', 'setImmediate', 'clearTimeout', 'clearInterval', 'clearImmediate', 'Promise'],
+      ],
+      'no-restricted-properties': ['error', { object: 'Math', property: 'random', message: 'use the injected random' }],
+      'no-restricted-syntax': [
+        'error',
+        { selector: 'FunctionDeclaration[async=true], FunctionExpression[async=true]', message: 'nothing waits here' },
+        { selector: 'ArrowFunctionExpression[async=true], AwaitExpression', message: 'nothing waits here' },
+        { selector: "ImportDeclaration[source.value=/^[^.]/]", message: 'only the core and the host themselves' },
+        { selector: 'ForInStatement', message: 'the order of object keys is not the order of ids' },
+      ],
+    },
+  },
+  {
     // node:test's functions return promises that the runner itself waits for.
     files: ['test/**/*.ts'],
     rules: {

@@ -78,10 +78,19 @@ describe('transcript reader', () => {
         writeFileSync(file, text);
         return runTranscript(file).failure;
       };
-      assert.equal(play('confchange/right.txt', 'simple\nv1\n----\nvoters=(1)\n1: StateProbe match=0 next=1\n'), undefined);
-      assert.match(play('confchange/wrong.txt', 'simple\nv1\n----\nvoters=(2)\n') ?? '', /first difference in line 1/);
+      assert.equal(
+        play('confchange/right.txt', 'simple\nv1\n----\nvoters=(1)\n1: StateProbe match=0 next=1\n'),
+        undefined,
+      );
+      assert.match(
+        play('confchange/wrong.txt', 'simple\nv1\n----\nvoters=(2)\n') ?? '',
+        /first difference in line 1/,
+      );
       assert.match(play('strange.txt', 'dance 1\n----\nok\n') ?? '', /unknown command/);
-      assert.equal(play('logged.txt', 'dance 1\n----\nINFO 1 would have danced\nunknown command\n'), undefined);
+      assert.equal(
+        play('logged.txt', 'dance 1\n----\nINFO 1 would have danced\nunknown command\n'),
+        undefined,
+      );
       assert.match(play('nobody.txt', 'campaign 7\n----\nok\n') ?? '', /there is no node 7/);
       assert.equal(findTranscripts(folder).length, 5);
     } finally {

@@ -183,13 +183,18 @@ describe('membership', () => {
     leader.raw.proposeConfChange(change(['remove-node', 2]));
     group.run();
     assert.deepEqual(leader.confState.voters, [1, 2]);
-    assert.deepEqual(leader.applied.slice(-2).map((entry) => entry.type), ['EntryConfChangeV2', 'EntryNormal']);
+    assert.deepEqual(
+      leader.applied.slice(-2).map((entry) => entry.type),
+      ['EntryConfChangeV2', 'EntryNormal'],
+    );
   });
 
   test('a new leader proposes no change before everything in its log is applied', () => {
     const group = new Group({ voters: [1, 2, 3] });
     const leader = group.at(1);
-    leader.storage.append([{ term: 1, index: BASE + 1, type: 'EntryNormal', data: bytes('may be a change') }]);
+    leader.storage.append([
+      { term: 1, index: BASE + 1, type: 'EntryNormal', data: bytes('may be a change') },
+    ]);
     leader.restart();
     group.cut = (m) => m.type === 'MsgApp';
     leader.raw.campaign();

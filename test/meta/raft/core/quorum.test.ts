@@ -8,7 +8,12 @@ import {
   type ConfChange,
   type ConfChangeOp,
 } from '../../../../ts/meta/raft/core/confchange.js';
-import { jointCommitted, jointVote, majorityCommitted, majorityVote } from '../../../../ts/meta/raft/core/quorum.js';
+import {
+  jointCommitted,
+  jointVote,
+  majorityCommitted,
+  majorityVote,
+} from '../../../../ts/meta/raft/core/quorum.js';
 import { confStateOf, Tracker } from '../../../../ts/meta/raft/core/tracker.js';
 
 const voters = fc.uniqueArray(fc.integer({ min: 1, max: 9 }), { maxLength: 7 });
@@ -52,10 +57,17 @@ describe('quorums', () => {
     fc.assert(
       fc.property(voters, voters, votes, acked, (a, b, answers, known) => {
         const both = [majorityVote(a, answers), majorityVote(b, answers)];
-        const expected = both.includes('VoteLost') ? 'VoteLost' : both.includes('VotePending') ? 'VotePending' : 'VoteWon';
+        const expected = both.includes('VoteLost')
+          ? 'VoteLost'
+          : both.includes('VotePending')
+            ? 'VotePending'
+            : 'VoteWon';
         assert.equal(jointVote(a, b, answers), expected);
         const lookup = (id: number): number | undefined => known[String(id)];
-        assert.equal(jointCommitted(a, b, lookup), Math.min(majorityCommitted(a, lookup), majorityCommitted(b, lookup)));
+        assert.equal(
+          jointCommitted(a, b, lookup),
+          Math.min(majorityCommitted(a, lookup), majorityCommitted(b, lookup)),
+        );
       }),
     );
   });
@@ -71,14 +83,22 @@ describe('membership changes', () => {
     fc.assert(
       fc.property(fc.array(step, { maxLength: 12 }), fc.boolean(), (steps, autoLeave) => {
         const tracker = new Tracker(10, Infinity);
-        for (const { how, ops } of [{ how: 'simple' as const, ops: [{ kind: 'add-node' as const, nodeId: 1 }] }, ...steps]) {
+        for (const { how, ops } of [
+          { how: 'simple' as const, ops: [{ kind: 'add-node' as const, nodeId: 1 }] },
+          ...steps,
+        ]) {
           const changer = new Changer(tracker, 5);
           const before = [...tracker.config.incoming, ...tracker.config.outgoing];
           const result =
-            how === 'simple' ? changer.simple(ops) : how === 'enter' ? changer.enterJoint(autoLeave, ops) : changer.leaveJoint();
+            how === 'simple'
+              ? changer.simple(ops)
+              : how === 'enter'
+                ? changer.enterJoint(autoLeave, ops)
+                : changer.leaveJoint();
           if ('refused' in result) continue;
           // Every quorum of before meets every quorum of after.
-          if (how === 'simple' && before.length > 0) assertIntersect(tracker.config.incoming, result.config.incoming);
+          if (how === 'simple' && before.length > 0)
+            assertIntersect(tracker.config.incoming, result.config.incoming);
           tracker.config = result.config;
           tracker.progress = result.progress;
         }
@@ -97,22 +117,34 @@ describe('membership changes', () => {
     const any: fc.Arbitrary<ConfChange> = fc.record({
       version: fc.constant(2 as const),
       transition: fc.constantFrom('auto', 'implicit', 'explicit'),
-      changes: fc.array(fc.tuple(op, fc.maxSafeNat()).map(([{ kind }, nodeId]) => ({ kind, nodeId })), { maxLength: 5 }),
+      changes: fc.array(
+        fc.tuple(op, fc.maxSafeNat()).map(([{ kind }, nodeId]) => ({ kind, nodeId })),
+        { maxLength: 5 },
+      ),
       context: fc.uint8Array({ maxLength: 10 }),
     });
     fc.assert(
       fc.property(any, (change) => {
-        const entry = { term: 1, index: 1, type: 'EntryConfChangeV2', data: encodeConfChange(change) } as const;
+        const entry = {
+          term: 1,
+          index: 1,
+          type: 'EntryConfChangeV2',
+          data: encodeConfChange(change),
+        } as const;
         const decoded = decodeConfChange(entry);
         assert.ok(decoded !== undefined);
-        assert.deepEqual({ ...decoded, context: [...decoded.context] }, { ...change, context: [...change.context] });
+        assert.deepEqual(
+          { ...decoded, context: [...decoded.context] },
+          { ...change, context: [...change.context] },
+        );
       }),
     );
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 40 }), fc.boolean(), (data, v1) => {
         const type = v1 ? 'EntryConfChange' : 'EntryConfChangeV2';
         const change = decodeConfChange({ term: 1, index: 1, type, data });
-        for (const one of change?.changes ?? []) assert.ok(Number.isSafeInteger(one.nodeId) && one.nodeId >= 0);
+        for (const one of change?.changes ?? [])
+          assert.ok(Number.isSafeInteger(one.nodeId) && one.nodeId >= 0);
       }),
     );
   });

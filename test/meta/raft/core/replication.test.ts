@@ -46,7 +46,10 @@ describe('duplication and reordering', () => {
     follower.raw.step(append(BASE, a));
     follower.raw.step(append(BASE + 1, b));
     const answers = follower.work();
-    assert.deepEqual(answers.map((m) => m.index), [BASE + 1, BASE + 2]);
+    assert.deepEqual(
+      answers.map((m) => m.index),
+      [BASE + 1, BASE + 2],
+    );
     assert.equal(follower.storage.lastIndex(), BASE + 3);
   });
 
@@ -57,14 +60,22 @@ describe('duplication and reordering', () => {
     group.run();
     const { term } = leader;
     leader.raw.step(makeMessage('MsgAppResp', 1, { from: 2, term, index: BASE + 1 }));
-    leader.raw.step(makeMessage('MsgAppResp', 1, { from: 2, term, index: BASE + 1, reject: true, rejectHint: BASE }));
+    leader.raw.step(
+      makeMessage('MsgAppResp', 1, { from: 2, term, index: BASE + 1, reject: true, rejectHint: BASE }),
+    );
     const progress = leader.raw.status().progress.get(2);
     assert.equal(progress?.match, BASE + 2);
     assert.equal(progress?.state, 'StateReplicate');
   });
 
   test('a rejection of anything but the latest probe is ignored', () => {
-    const progress = new Progress({ match: 0, next: 10, inflights: new Inflights(4, 100), learner: false, recentActive: true });
+    const progress = new Progress({
+      match: 0,
+      next: 10,
+      inflights: new Inflights(4, 100),
+      learner: false,
+      recentActive: true,
+    });
     assert.equal(progress.maybeDecrementTo(5, 3), false);
     assert.equal(progress.maybeDecrementTo(9, 3), true);
     assert.equal(progress.next, 4);
@@ -143,7 +154,10 @@ describe('commitment', () => {
     assert.equal(follower.raw.hasReady(), false, 'nothing may be applied');
     follower.storage.append(second?.entries ?? []);
     report(second);
-    assert.deepEqual(follower.raw.ready().committedEntries.map((entry) => entry.term), [3]);
+    assert.deepEqual(
+      follower.raw.ready().committedEntries.map((entry) => entry.term),
+      [3],
+    );
   });
 });
 
@@ -170,7 +184,12 @@ describe('limits', () => {
   });
 
   test('bytes in flight to a follower are bounded', () => {
-    const group = new Group({ voters: [1, 2], maxInflightBytes: 20, maxSizePerMessage: 20, maxInflightMessages: 100 });
+    const group = new Group({
+      voters: [1, 2],
+      maxInflightBytes: 20,
+      maxSizePerMessage: 20,
+      maxInflightMessages: 100,
+    });
     const leader = group.elect(1);
     group.isolate(2);
     for (let i = 0; i < 10; i++) leader.raw.propose(bytes('1234567890'));
@@ -217,7 +236,10 @@ describe('limits', () => {
       sizes.push(leader.applied.length - before);
     }
     assert.ok(Math.max(...sizes) <= 2, `applied at once: ${sizes.join(' ')}`);
-    assert.deepEqual(leader.texts(), Array.from({ length: 20 }, (_, i) => `entry number ${i}`));
+    assert.deepEqual(
+      leader.texts(),
+      Array.from({ length: 20 }, (_, i) => `entry number ${i}`),
+    );
   });
 
   test('malformed messages are refused', () => {

@@ -1,9 +1,14 @@
 /**
- * A Raft group in memory for tests of the core: synchronous writes, and a network that the test is in charge of.
+ * A Raft group in memory for tests of the core: synchronous writes, and a network that the test is in charge
+ * of.
  *
  * Messages wait in `wire` until `run` delivers them; `cut` decides which are lost on the way.
  */
-import { decodeConfChange, type ConfChange, type ConfChangeKind } from '../../../../ts/meta/raft/core/confchange.js';
+import {
+  decodeConfChange,
+  type ConfChange,
+  type ConfChangeKind,
+} from '../../../../ts/meta/raft/core/confchange.js';
 import type { RaftOptions } from '../../../../ts/meta/raft/core/config.js';
 import { RawNode } from '../../../../ts/meta/raft/core/rawnode.js';
 import { MemoryStorage } from '../../../../ts/meta/raft/core/storage.js';

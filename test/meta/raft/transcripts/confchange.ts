@@ -41,7 +41,10 @@ export class ConfChangeRunner {
       case 'simple':
         return changer.simple(parseOps(input));
       case 'enter-joint':
-        return changer.enterJoint(args.some((arg) => arg.key === 'autoleave' && arg.values[0] === 'true'), parseOps(input));
+        return changer.enterJoint(
+          args.some((arg) => arg.key === 'autoleave' && arg.values[0] === 'true'),
+          parseOps(input),
+        );
       case 'leave-joint':
         return changer.leaveJoint();
       default:

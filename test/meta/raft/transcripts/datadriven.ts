@@ -30,7 +30,10 @@ class Lines {
   number = 0;
 
   constructor(text: string) {
-    this.lines = text.replace(/\n$/, '').split('\n').map((line) => line.replace(/\r$/, ''));
+    this.lines = text
+      .replace(/\n$/, '')
+      .split('\n')
+      .map((line) => line.replace(/\r$/, ''));
   }
 
   next(): string | undefined {
@@ -94,7 +97,8 @@ function readExpected(lines: Lines): string {
       expected.push(line);
     }
   } else {
-    for (let line = lines.next(); line !== undefined && line.trim() !== ''; line = lines.next()) expected.push(line);
+    for (let line = lines.next(); line !== undefined && line.trim() !== ''; line = lines.next())
+      expected.push(line);
   }
   return expected.map((line) => `${line}\n`).join('');
 }

@@ -1,8 +1,9 @@
 /**
  * Runs transcripts of kind `interaction`: a group of nodes in one process, driven step by step.
  *
- * Nodes have ids 1, 2, 3 ... Messages between them wait in one list until they are delivered. Each node keeps its log in
- * memory and a history of snapshots: its state machine appends the data of every applied entry to the data before.
+ * Nodes have ids 1, 2, 3 ... Messages between them wait in one list until they are delivered. Each node keeps
+ * its log in memory and a history of snapshots: its state machine appends the data of every applied entry to
+ * the data before.
  */
 import type { ConfChange, Transition } from '../../../../ts/meta/raft/core/confchange.js';
 import { decodeConfChange } from '../../../../ts/meta/raft/core/confchange.js';
@@ -225,7 +226,12 @@ export class InteractionRunner {
     if (!node.async) node.raw.advance();
   }
 
-  private append(node: Node, hard: HardState, entries: readonly Entry[], snapshot: Snapshot | undefined): void {
+  private append(
+    node: Node,
+    hard: HardState,
+    entries: readonly Entry[],
+    snapshot: Snapshot | undefined,
+  ): void {
     if (!sameHardState(hard, EMPTY_HARD_STATE)) node.storage.setHardState(hard);
     if (snapshot !== undefined) {
       if (entries.length > 0) throw new TranscriptError("can't apply snapshot and entries at the same time");
@@ -279,7 +285,8 @@ export class InteractionRunner {
         if (arg.key === 'type') type = value as MessageType;
         if (arg.key !== 'drop') continue;
         const id = number(value);
-        if (recipients.some((known) => known.id === id)) throw new Error(`can't both deliver and drop msgs to ${id}`);
+        if (recipients.some((known) => known.id === id))
+          throw new Error(`can't both deliver and drop msgs to ${id}`);
         recipients.push({ id, drop: true });
       }
     }
@@ -323,11 +330,15 @@ export class InteractionRunner {
     const level = args.find((arg) => arg.key === 'log-level')?.values[0];
     const nodes = this.named(args.filter((arg) => arg.key !== 'log-level'));
     if (level === undefined) return this.stabilize(nodes);
-    this.output.withLevel(level, (text) => new TranscriptError(text), () => this.stabilize(nodes));
+    this.output.withLevel(
+      level,
+      (text) => new TranscriptError(text),
+      () => this.stabilize(nodes),
+    );
   }
 
   private stabilize(nodes: readonly Node[]): void {
-    for (let busy = true; busy; ) {
+    for (let busy = true; busy;) {
       busy = false;
       const each = (due: (node: Node) => boolean, header: string, run: (node: Node) => void): void => {
         for (const node of nodes) {
@@ -337,14 +348,26 @@ export class InteractionRunner {
         }
       };
       const hasMessages = (node: Node): boolean => this.messages.some((m) => m.to === this.idOf(node));
-      each((node) => node.raw.hasReady(), 'handling Ready', (node) => this.processReady(node));
+      each(
+        (node) => node.raw.hasReady(),
+        'handling Ready',
+        (node) => this.processReady(node),
+      );
       each(hasMessages, 'receiving messages', (node) => void this.deliver(this.idOf(node), false, undefined));
-      each((node) => node.appendWork.length > 0, 'processing append thread', (node) => {
-        while (node.appendWork.length > 0) this.processAppendThread(node);
-      });
-      each((node) => node.applyWork.length > 0, 'processing apply thread', (node) => {
-        while (node.applyWork.length > 0) this.processApplyThread(node);
-      });
+      each(
+        (node) => node.appendWork.length > 0,
+        'processing append thread',
+        (node) => {
+          while (node.appendWork.length > 0) this.processAppendThread(node);
+        },
+      );
+      each(
+        (node) => node.applyWork.length > 0,
+        'processing apply thread',
+        (node) => {
+          while (node.applyWork.length > 0) this.processApplyThread(node);
+        },
+      );
     }
   }
 
@@ -391,7 +414,10 @@ function readSettings(args: readonly Argument[]): NodeSettings {
   const flag = (key: string): boolean => values(key)[0] === 'true';
   const count = (key: string, otherwise: number): number =>
     values(key).length === 0 ? otherwise : number(values(key)[0]);
-  const sortedIds = (key: string): number[] => values(key).map(number).sort((a, b) => a - b);
+  const sortedIds = (key: string): number[] =>
+    values(key)
+      .map(number)
+      .sort((a, b) => a - b);
   const confState: ConfState = {
     ...EMPTY_SNAPSHOT.confState,
     voters: sortedIds('voters'),

@@ -1,4 +1,7 @@
-/** npm run transcripts -- [FOLDER or FILE ...]: runs transcripts and reports the first difference in each file. */
+/**
+ * npm run transcripts -- [FOLDER or FILE ...]: runs transcripts and reports the first difference in each
+ * file.
+ */
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { resolve } from 'node:path';
@@ -6,7 +9,8 @@ import { findTranscripts, runTranscript } from './run.js';
 
 const root = fileURLToPath(new URL('../../../../../', import.meta.url));
 const given = process.argv.slice(2);
-const paths = given.length > 0 ? given.map((path) => resolve(path)) : [resolve(root, '../shared/raft-testdata')];
+const paths =
+  given.length > 0 ? given.map((path) => resolve(path)) : [resolve(root, '../shared/raft-testdata')];
 
 let passed = 0;
 let failed = 0;

@@ -1,26 +1,36 @@
 /**
  * Runs transcripts of kind `quorum`: commit indexes and votes of majorities, alone and joint.
  *
- * Beside the answer, each directive checks identities that hold for every quorum, and prints a marked line where one does not.
+ * Beside the answer, each directive checks identities that hold for every quorum, and prints a marked line
+ * where one does not.
  */
 import { describeMajority } from '../../../../ts/meta/raft/core/describe.js';
-import { jointCommitted, jointVote, majorityCommitted, majorityVote } from '../../../../ts/meta/raft/core/quorum.js';
+import {
+  jointCommitted,
+  jointVote,
+  majorityCommitted,
+  majorityVote,
+} from '../../../../ts/meta/raft/core/quorum.js';
 import type { Directive } from './datadriven.js';
 
 type Indexes = ReadonlyMap<number, number>;
 
 export class QuorumRunner {
   handle(directive: Directive): string {
-    const values = (key: string): readonly string[] => directive.args.find((arg) => arg.key === key)?.values ?? [];
+    const values = (key: string): readonly string[] =>
+      directive.args.find((arg) => arg.key === key)?.values ?? [];
     const incoming = ids(values('cfg'));
     const joint = directive.args.some((arg) => arg.key === 'cfgj');
     const outgoing = values('cfgj')[0] === 'zero' ? [] : ids(values('cfgj'));
     const answers = values(directive.command === 'vote' ? 'votes' : 'idx');
     const voters = [...new Set([...incoming, ...outgoing])];
     if (answers.length !== voters.length) {
-      return `error: mismatched input (explicit or _) for voters [${voters.join(' ')}]: [${answers.join(' ')}]`;
+      const lists = `[${voters.join(' ')}]: [${answers.join(' ')}]`;
+      return `error: mismatched input (explicit or _) for voters ${lists}`;
     }
-    const known = voters.map((id, i): [number, string] => [id, answers[i]!]).filter(([, answer]) => answer !== '_');
+    const known = voters
+      .map((id, i): [number, string] => [id, answers[i]!])
+      .filter(([, answer]) => answer !== '_');
     if (directive.command === 'vote') {
       const votes = new Map(known.map(([id, answer]) => [id, answer === 'y']));
       return joint ? jointVoteText(incoming, outgoing, votes) : `${majorityVote(incoming, votes)}\n`;
@@ -69,7 +79,10 @@ function committedText(voters: number[], acked: Indexes): string {
     // A voter that is behind the committed index does not matter, so it may be further behind.
     for (const lower of [own - 1, 0]) {
       const overlaid = new Map(acked).set(id, lower);
-      check(majorityCommitted(voters, (voter) => overlaid.get(voter)), `overlaying ${id}->${lower}`);
+      check(
+        majorityCommitted(voters, (voter) => overlaid.get(voter)),
+        `overlaying ${id}->${lower}`,
+      );
     }
   }
   return `${text}${show(index)}\n`;

@@ -1,11 +1,12 @@
 /**
  * Finds transcripts, runs them, compares.
  *
- * The kind of a file is the name of the nearest folder above it that is one of interaction, confchange, quorum; a file
- * that has no such folder is an interaction. Each file starts from nothing; its directives build on each other.
+ * The kind of a file is the name of the nearest folder above it that is one of interaction, confchange,
+ * quorum; a file that has no such folder is an interaction. Each file starts from nothing; its directives
+ * build on each other.
  *
- * Log lines (level, space, text) are taken out of both sides before they are compared, since their wording is free;
- * everything else must be equal byte for byte.
+ * Log lines (level, space, text) are taken out of both sides before they are compared, since their wording is
+ * free; everything else must be equal byte for byte.
  */
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
@@ -84,6 +85,10 @@ function difference(expected: string, actual: string): string {
   const line = want.findIndex((text, i) => text !== got[i]);
   const at = line < 0 ? want.length : line;
   const show = (lines: readonly string[], sign: string): string =>
-    lines.slice(Math.max(0, at - 2), at + 6).map((text, i) => `${i < Math.min(at, 2) ? ' ' : sign} ${text}`).join('\n');
-  return `first difference in line ${at + 1} of the output\nexpected:\n${show(want, '-')}\nactual:\n${show(got, '+')}`;
+    lines
+      .slice(Math.max(0, at - 2), at + 6)
+      .map((text, i) => `${i < Math.min(at, 2) ? ' ' : sign} ${text}`)
+      .join('\n');
+  const sides = `expected:\n${show(want, '-')}\nactual:\n${show(got, '+')}`;
+  return `first difference in line ${at + 1} of the output\n${sides}`;
 }

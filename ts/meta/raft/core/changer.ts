@@ -1,9 +1,9 @@
 /**
  * Computes configurations from changes, without touching the one in force.
  *
- * simple      changes at most one voter: quorums before and after always intersect.
- * enterJoint  makes the voters of now the outgoing half and applies any operations to the incoming half.
- * leaveJoint  drops the outgoing half; outgoing voters that were demoted become learners only now, since until
+ * simple      changes at most one voter: quorums before and after always intersect. enterJoint  makes the
+ * voters of now the outgoing half and applies any operations to the incoming half. leaveJoint  drops the
+ * outgoing half; outgoing voters that were demoted become learners only now, since until
  *             then they still vote.
  *
  * Each returns the next configuration with its progress map, or the reason why the change is refused.
@@ -11,12 +11,7 @@
 import type { ConfChangeOp } from './confchange.js';
 import { fail, invariant } from './invariant.js';
 import { Progress } from './progress.js';
-import {
-  EMPTY_CONFIGURATION,
-  type Configuration,
-  type ProgressMap,
-  type Tracker,
-} from './tracker.js';
+import { EMPTY_CONFIGURATION, type Configuration, type ProgressMap, type Tracker } from './tracker.js';
 import type { ConfState, NodeId } from './types.js';
 
 export interface NextConfiguration {
@@ -146,13 +141,20 @@ export class Changer {
 }
 
 /** Rebuilds the configuration of a snapshot on an empty tracker. */
-export function restoreConfiguration(tracker: Tracker, lastIndex: number, state: ConfState): NextConfiguration {
+export function restoreConfiguration(
+  tracker: Tracker,
+  lastIndex: number,
+  state: ConfState,
+): NextConfiguration {
   invariant(tracker.progress.size === 0, 'a configuration is restored on an empty tracker');
   const add = (nodeId: NodeId): ConfChangeOp => ({ kind: 'add-node', nodeId });
   const target: ConfChangeOp[] = [
     ...state.votersOutgoing.map((nodeId): ConfChangeOp => ({ kind: 'remove-node', nodeId })),
     ...state.voters.map(add),
-    ...[...state.learners, ...state.learnersNext].map((nodeId): ConfChangeOp => ({ kind: 'add-learner', nodeId })),
+    ...[...state.learners, ...state.learnersNext].map((nodeId): ConfChangeOp => ({
+      kind: 'add-learner',
+      nodeId,
+    })),
   ];
   let current: NextConfiguration = { config: EMPTY_CONFIGURATION, progress: new Map() };
   const step = (change: (changer: Changer) => ChangeResult): void => {

@@ -1,12 +1,13 @@
 /**
  * Membership changes as data: what a proposal asks for, and its bytes in a log entry.
  *
- * A change of kind V1 holds one operation and is always simple. A change of kind V2 holds any number; with more than one,
- * or when a transition other than 'auto' asks for it, it goes through a joint configuration. A V2 change with no operations
- * and transition 'auto' leaves the joint configuration.
+ * A change of kind V1 holds one operation and is always simple. A change of kind V2 holds any number; with
+ * more than one, or when a transition other than 'auto' asks for it, it goes through a joint configuration. A
+ * V2 change with no operations and transition 'auto' leaves the joint configuration.
  *
- * Bytes (all integers unsigned LEB128): transition, operation count, then per operation kind and node id, then the
- * context to the end. The change that leaves a joint configuration without context is the empty byte string.
+ * Bytes (all integers unsigned LEB128): transition, operation count, then per operation kind and node id,
+ * then the context to the end. The change that leaves a joint configuration without context is the empty byte
+ * string.
  */
 import { invariant } from './invariant.js';
 import { NO_DATA, type Entry, type NodeId } from './types.js';

@@ -12,9 +12,13 @@ export interface RaftOptions {
   readonly electionTick?: number;
   /** Ticks between heartbeats. Default 1. */
   readonly heartbeatTick?: number;
-  /** The last index the state machine has applied durably. Default: everything up to storage.firstIndex()-1. */
+  /**
+   * The last index the state machine has applied durably. Default: everything up to storage.firstIndex()-1.
+   */
   readonly applied?: number;
-  /** Writing and applying happen behind messages to the storage threads, instead of between ready and advance. */
+  /**
+   * Writing and applying happen behind messages to the storage threads, instead of between ready and advance.
+   */
   readonly asyncStorageWrites?: boolean;
   /** Bytes of entries per MsgApp (always at least one entry). Default no limit. */
   readonly maxSizePerMessage?: number;
@@ -48,7 +52,8 @@ export interface RaftOptions {
   readonly trace?: (text: string) => void;
 }
 
-export type RaftConfig = Required<Omit<RaftOptions, 'trace' | 'applied'>> & Pick<RaftOptions, 'trace' | 'applied'>;
+export type RaftConfig = Required<Omit<RaftOptions, 'trace' | 'applied'>> &
+  Pick<RaftOptions, 'trace' | 'applied'>;
 
 export function resolveConfig(options: RaftOptions): RaftConfig {
   const maxSizePerMessage = options.maxSizePerMessage ?? Infinity;
@@ -76,10 +81,15 @@ export function resolveConfig(options: RaftOptions): RaftConfig {
   invariant(config.heartbeatTick > 0, 'heartbeatTick must be positive');
   invariant(config.electionTick > config.heartbeatTick, 'electionTick must be above heartbeatTick');
   invariant(config.maxInflightMessages > 0, 'maxInflightMessages must be positive');
-  invariant(config.maxInflightBytes >= config.maxSizePerMessage || config.maxSizePerMessage === Infinity,
-    'maxInflightBytes must not be below maxSizePerMessage');
+  invariant(
+    config.maxInflightBytes >= config.maxSizePerMessage || config.maxSizePerMessage === Infinity,
+    'maxInflightBytes must not be below maxSizePerMessage',
+  );
   invariant(config.maxCommittedSizePerReady > 0, 'maxCommittedSizePerReady must be positive');
   invariant(config.readOnly === 'safe' || config.checkQuorum, 'lease-based reads need checkQuorum');
-  invariant(config.leaseMarginTicks >= 2, 'a lease is shorter by at least the two ticks that phases can differ');
+  invariant(
+    config.leaseMarginTicks >= 2,
+    'a lease is shorter by at least the two ticks that phases can differ',
+  );
   return config;
 }

@@ -79,10 +79,14 @@ export function describeMessage(m: Message, indent = ''): string {
 
 export function describeReady(ready: Ready): string {
   const lines: string[] = [];
-  if (ready.softState !== undefined) lines.push(`Lead:${ready.softState.lead} State:${ready.softState.state}`);
-  if (!sameHardState(ready.hardState, EMPTY_HARD_STATE)) lines.push(`HardState ${describeHardState(ready.hardState)}`);
+  if (ready.softState !== undefined)
+    lines.push(`Lead:${ready.softState.lead} State:${ready.softState.state}`);
+  if (!sameHardState(ready.hardState, EMPTY_HARD_STATE))
+    lines.push(`HardState ${describeHardState(ready.hardState)}`);
   if (ready.readStates.length > 0) {
-    lines.push(`ReadStates [${ready.readStates.map((read) => `{${read.index} ${read.requestId}}`).join(' ')}]`);
+    lines.push(
+      `ReadStates [${ready.readStates.map((read) => `{${read.index} ${read.requestId}}`).join(' ')}]`,
+    );
   }
   if (ready.entries.length > 0) lines.push('Entries:', ...ready.entries.map(describeEntry));
   if (ready.snapshot !== undefined) lines.push(`Snapshot ${describeSnapshot(ready.snapshot)}`);
@@ -120,8 +124,8 @@ export function describeConfiguration(config: Configuration): string {
 }
 
 /**
- * A bar chart of acknowledged indexes, one line per voter in order of id: the bar counts the voters with lower indexes, `?` means
- * that nothing is known.
+ * A bar chart of acknowledged indexes, one line per voter in order of id: the bar counts the voters with
+ * lower indexes, `?` means that nothing is known.
  *
  *          idx
  *   x>     100    (id=1)
@@ -174,5 +178,7 @@ function quoteChar(char: string): string {
   const code = char.codePointAt(0)!;
   if (code < 0x20 || code === 0x7f) return `\\x${code.toString(16).padStart(2, '0')}`;
   if (code < 0x7f || /[\p{L}\p{M}\p{N}\p{P}\p{S}]/u.test(char)) return char;
-  return code > 0xffff ? `\\U${code.toString(16).padStart(8, '0')}` : `\\u${code.toString(16).padStart(4, '0')}`;
+  return code > 0xffff
+    ? `\\U${code.toString(16).padStart(8, '0')}`
+    : `\\u${code.toString(16).padStart(4, '0')}`;
 }

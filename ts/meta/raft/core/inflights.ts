@@ -1,8 +1,9 @@
 /**
  * The window of MsgApps sent to one follower and not yet acknowledged, bounded by count and by bytes.
  *
- * Each message is remembered by the index of its last entry. An acknowledgement of index i frees every message up to i,
- * since a follower acknowledges all that comes before. Indexes in the window only grow from front to back.
+ * Each message is remembered by the index of its last entry. An acknowledgement of index i frees every
+ * message up to i, since a follower acknowledges all that comes before. Indexes in the window only grow from
+ * front to back.
  */
 import { invariant } from './invariant.js';
 

@@ -8,7 +8,16 @@ import { describeConfiguration } from './describe.js';
 import { fail } from './invariant.js';
 import type { Progress } from './progress.js';
 import { proposedChange, type Raft } from './raft.js';
-import { makeMessage, NONE, NO_DATA, payloadSize, type Entry, type Message, type NodeId, type StepResult } from './types.js';
+import {
+  makeMessage,
+  NONE,
+  NO_DATA,
+  payloadSize,
+  type Entry,
+  type Message,
+  type NodeId,
+  type StepResult,
+} from './types.js';
 
 export function stepLeader(raft: Raft, m: Message): StepResult {
   switch (m.type) {
@@ -76,7 +85,9 @@ function propose(raft: Raft, proposed: readonly Entry[]): StepResult {
       continue;
     }
     if (learnerBehind(raft, change, lastIndex)) return 'learner-behind';
-    const refused = raft.config.disableConfChangeValidation ? undefined : refuseChange(raft, change, pendingConfIndex);
+    const refused = raft.config.disableConfChangeValidation
+      ? undefined
+      : refuseChange(raft, change, pendingConfIndex);
     if (refused === undefined) {
       pendingConfIndex = lastIndex + entries.length + 1;
       entries.push(entry);
@@ -113,7 +124,9 @@ function learnerBehind(raft: Raft, change: ConfChange, lastIndex: number): boole
   });
 }
 
-/** Once the last membership change is applied, an automatic joint configuration is left without being asked. */
+/**
+ * Once the last membership change is applied, an automatic joint configuration is left without being asked.
+ */
 export function leaveJointWhenApplied(raft: Raft, applied: number): void {
   if (!raft.tracker.config.autoLeave || applied < raft.pendingConfIndex) return;
   // If it is dropped (a transfer is under way, say), the next entry applied tries again.
@@ -130,8 +143,8 @@ export function broadcastAppend(raft: Raft): void {
 }
 
 /**
- * Sends the next entries to a follower, or a snapshot if they are gone. An empty MsgApp is sent only with `evenIfEmpty`:
- * it carries a commit index or probes. False if nothing was sent.
+ * Sends the next entries to a follower, or a snapshot if they are gone. An empty MsgApp is sent only with
+ * `evenIfEmpty`: it carries a commit index or probes. False if nothing was sent.
  */
 export function maybeSendAppend(raft: Raft, to: NodeId, evenIfEmpty: boolean): boolean {
   const progress = raft.tracker.progress.get(to);
@@ -144,7 +157,8 @@ export function maybeSendAppend(raft: Raft, to: NodeId, evenIfEmpty: boolean): b
   const entries = throttled ? [] : raft.log.entries(progress.next, raft.config.maxSizePerMessage);
   if (entries === 'compacted') return sendSnapshot(raft, to, progress);
   if (entries.length === 0 && !evenIfEmpty) return false;
-  if (entries.length > 0 && entries[0]!.index !== progress.next) fail('read entries do not start where they should');
+  if (entries.length > 0 && entries[0]!.index !== progress.next)
+    fail('read entries do not start where they should');
   const commit = raft.log.committed;
   raft.send(makeMessage('MsgApp', to, { index: previous, logTerm: previousTerm, entries, commit }));
   progress.sentEntries(entries.length, payloadSize(entries));
@@ -167,7 +181,8 @@ function sendSnapshot(raft: Raft, to: NodeId, progress: Progress): boolean {
 function handleRejection(raft: Raft, m: Message, progress: Progress): void {
   let hint = m.rejectHint;
   if (m.logTerm > 0) {
-    // The follower's log at the hint has term m.logTerm, so no entry here with a later term can be common: skip them too.
+    // The follower's log at the hint has term m.logTerm, so no entry here with a later term can be common:
+    // skip them too.
     hint = raft.log.findConflictByTerm(m.rejectHint, m.logTerm).index;
   }
   if (!progress.maybeDecrementTo(m.index, hint)) return;
@@ -197,7 +212,8 @@ function handleAcknowledgement(raft: Raft, m: Message, progress: Progress): void
     maybeSendAppend(raft, m.from, true);
   }
   if (m.from === raft.id) return;
-  // The window may have opened for more than one message. Ends: each turn sends entries, until none is left or it is full.
+  // The window may have opened for more than one message. Ends: each turn sends entries, until none is left
+  // or it is full.
   while (maybeSendAppend(raft, m.from, false));
   if (m.from === raft.leadTransferee && progress.match === raft.log.lastIndex()) sendTimeoutNow(raft, m.from);
 }
@@ -227,8 +243,10 @@ function broadcastHeartbeat(raft: Raft): void {
 function handleHeartbeatResponse(raft: Raft, m: Message, progress: Progress): void {
   progress.recentActive = true;
   progress.paused = false;
-  // Also revives a follower whose in-flight messages were all lost, and one that is probed though it lacks nothing.
-  if (progress.match < raft.log.lastIndex() || progress.state === 'StateProbe') maybeSendAppend(raft, m.from, true);
+  // Also revives a follower whose in-flight messages were all lost, and one that is probed though it lacks
+  // nothing.
+  if (progress.match < raft.log.lastIndex() || progress.state === 'StateProbe')
+    maybeSendAppend(raft, m.from, true);
   raft.readOnly.recordAck(m.from, m.round);
   for (const read of raft.readOnly.release(confirmedRound(raft))) answerRead(raft, read.request, read.index);
 }

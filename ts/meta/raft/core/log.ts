@@ -3,8 +3,8 @@
  *
  *   applied <= applying <= committed <= lastIndex       firstIndex - 1 <= applied
  *
- * `applying` is how far entries were handed out to be applied, `applied` how far that was acknowledged. How much may be
- * out at once is limited in bytes.
+ * `applying` is how far entries were handed out to be applied, `applied` how far that was acknowledged. How
+ * much may be out at once is limited in bytes.
  */
 import { fail, invariant } from './invariant.js';
 import type { Storage } from './storage.js';
@@ -62,7 +62,10 @@ export class RaftLog {
     return { term, index };
   }
 
-  /** Whether a log that ends in `id` may lead one that ends like this one: later term, or same term and as long. */
+  /**
+   * Whether a log that ends in `id` may lead one that ends like this one: later term, or same term and as
+   * long.
+   */
   isUpToDate(id: EntryId): boolean {
     const last = this.lastId();
     return id.term > last.term || (id.term === last.term && id.index >= last.index);
@@ -90,8 +93,9 @@ export class RaftLog {
   }
 
   /**
-   * Follows a leader's append. Returns the index of its last entry, or undefined when the logs do not agree at `previous`.
-   * Entries that are here already stay as they are: a late message must not cut what came after it.
+   * Follows a leader's append. Returns the index of its last entry, or undefined when the logs do not agree
+   * at `previous`. Entries that are here already stay as they are: a late message must not cut what came
+   * after it.
    */
   maybeAppend(previous: EntryId, entries: readonly Entry[], leaderCommit: number): number | undefined {
     if (!this.matchTerm(previous)) return undefined;
@@ -105,11 +109,15 @@ export class RaftLog {
     return last;
   }
 
-  /** Appends, replacing whatever is at and after the first entry's index. Precondition: nothing of that is committed. */
+  /**
+   * Appends, replacing whatever is at and after the first entry's index. Precondition: nothing of that is
+   * committed.
+   */
   append(entries: readonly Entry[]): void {
     if (entries.length === 0) return;
     const after = entries[0]!.index - 1;
-    if (after < this.committed) fail(`append after ${after} would replace committed entries up to ${this.committed}`);
+    if (after < this.committed)
+      fail(`append after ${after} would replace committed entries up to ${this.committed}`);
     this.unstable.truncateAndAppend(entries);
   }
 
@@ -119,8 +127,9 @@ export class RaftLog {
   }
 
   /**
-   * The highest position at or below `index` whose term here is at most `term`, and that term: the best guess of where two
-   * logs part, skipping whole terms at once. Term 0 when the position is outside the readable log.
+   * The highest position at or below `index` whose term here is at most `term`, and that term: the best guess
+   * of where two logs part, skipping whole terms at once. Term 0 when the position is outside the readable
+   * log.
    */
   findConflictByTerm(index: number, term: number): EntryId {
     for (let at = index; at > 0; at--) {
@@ -133,7 +142,8 @@ export class RaftLog {
 
   commitTo(index: number): void {
     if (index <= this.committed) return;
-    // A leader never tells a follower of a commit that it has not acknowledged: this log lost durable entries.
+    // A leader never tells a follower of a commit that it has not acknowledged: this log lost durable
+    // entries.
     if (index > this.lastIndex()) fail(`commit index ${index} is beyond the last entry ${this.lastIndex()}`);
     this.committed = index;
   }
@@ -186,7 +196,8 @@ export class RaftLog {
     this.applying = last;
     this.applyingSize += entriesSize(entries);
     // A cut-off list means that the next entry did not fit, even if some bytes are left.
-    this.applyingPaused = this.applyingSize >= this.maxApplyingSize || last < this.maxAppliable(allowUnstable);
+    this.applyingPaused =
+      this.applyingSize >= this.maxApplyingSize || last < this.maxAppliable(allowUnstable);
   }
 
   /** Entries up to `index`, of `size` bytes, have been applied. */

@@ -6,10 +6,10 @@
  *   StateSnapshot   The follower needs entries that were compacted: nothing is sent until the snapshot is in.
  *
  * Probe -> Replicate on an acknowledgement; Replicate -> Probe on a rejection or an unreachable follower;
- * either -> Snapshot when the log no longer reaches back to `next`; Snapshot -> Probe/Replicate when the follower
- * acknowledges an index from which the log can continue.
+ * either -> Snapshot when the log no longer reaches back to `next`; Snapshot -> Probe/Replicate when the
+ * follower acknowledges an index from which the log can continue.
  */
-import { Inflights } from './inflights.js';
+import type { Inflights } from './inflights.js';
 import { fail } from './invariant.js';
 
 export type ProgressState = 'StateProbe' | 'StateReplicate' | 'StateSnapshot';

@@ -1,9 +1,9 @@
 /**
  * Majorities, alone and in pairs.
  *
- * A joint configuration is two majorities that must both agree: its committed index is the smaller of the two, its
- * vote is won only if both are won. A majority without voters agrees with everything, so that a plain
- * configuration is a joint one whose second half is empty.
+ * A joint configuration is two majorities that must both agree: its committed index is the smaller of the
+ * two, its vote is won only if both are won. A majority without voters agrees with everything, so that a
+ * plain configuration is a joint one whose second half is empty.
  */
 import type { NodeId } from './types.js';
 
@@ -45,7 +45,11 @@ export function majorityVote(voters: Majority, votes: ReadonlyMap<NodeId, boolea
   return yes + missing >= needed ? 'VotePending' : 'VoteLost';
 }
 
-export function jointVote(incoming: Majority, outgoing: Majority, votes: ReadonlyMap<NodeId, boolean>): VoteResult {
+export function jointVote(
+  incoming: Majority,
+  outgoing: Majority,
+  votes: ReadonlyMap<NodeId, boolean>,
+): VoteResult {
   const first = majorityVote(incoming, votes);
   const second = majorityVote(outgoing, votes);
   if (first === second) return first;

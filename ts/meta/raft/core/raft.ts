@@ -5,12 +5,13 @@
  * `msgsAfterAppend`, which RawNode hands to the host. It never calls out, waits, or draws a number by itself.
  *
  * What makes it safe, and where:
- *  - One vote per term: `vote` is reset only when the term changes, and a vote leaves only after it is durable
- *    (`msgsAfterAppend`).
- *  - Acknowledged means durable: MsgAppResp, also the leader's own, leaves only after everything before it is durable.
+ *  - One vote per term: `vote` is reset only when the term changes, and a vote leaves only after it is
+ *    durable (`msgsAfterAppend`).
+ *  - Acknowledged means durable: MsgAppResp, also the leader's own, leaves only after everything before it is
+ *    durable.
  *  - A leader commits by counting only entries of its own term (`maybeCommit`).
- *  - Membership takes effect when it is applied; no candidacy while a committed change is not applied; a leader proposes no
- *    change before all earlier ones are applied (`pendingConfIndex`).
+ *  - Membership takes effect when it is applied; no candidacy while a committed change is not applied; a
+ *    leader proposes no change before all earlier ones are applied (`pendingConfIndex`).
  *
  * Persistent: term, vote, log. Everything else is remade after a restart.
  */
@@ -19,7 +20,13 @@ import { decodeConfChange, entersJoint, leavesJoint, type ConfChange } from './c
 import type { RaftConfig } from './config.js';
 import { describeConfiguration } from './describe.js';
 import { fail, invariant } from './invariant.js';
-import { abortTransfer, broadcastAppend, leaveJointWhenApplied, maybeSendAppend, stepLeader } from './leader.js';
+import {
+  abortTransfer,
+  broadcastAppend,
+  leaveJointWhenApplied,
+  maybeSendAppend,
+  stepLeader,
+} from './leader.js';
 import { RaftLog } from './log.js';
 import { Progress } from './progress.js';
 import type { VoteResult } from './quorum.js';
@@ -62,11 +69,14 @@ export class Raft {
   /** Leader: whom leadership is being handed to. Proposals are dropped meanwhile. */
   leadTransferee: NodeId = NONE;
   /**
-   * Leader: no membership change is proposed while this is above the applied index. A new leader sets it to its last
-   * index, since an unapplied change may be anywhere before.
+   * Leader: no membership change is proposed while this is above the applied index. A new leader sets it to
+   * its last index, since an unapplied change may be anywhere before.
    */
   pendingConfIndex = 0;
-  /** Leader: payload bytes appended in this term and not applied yet. An estimate, see config.maxUncommittedSize. */
+  /**
+   * Leader: payload bytes appended in this term and not applied yet. An estimate, see
+   * config.maxUncommittedSize.
+   */
   uncommittedSize = 0;
 
   readOnly: ReadOnly;
@@ -151,7 +161,8 @@ export class Raft {
     const complete: Message = { ...message, from, term };
     const { type } = complete;
     if (type === 'MsgAppResp' || type === 'MsgVoteResp' || type === 'MsgPreVoteResp') {
-      // They promise that something is durable: the entries acknowledged, the vote, the term that they speak of.
+      // They promise that something is durable: the entries acknowledged, the vote, the term that they speak
+      // of.
       this.msgsAfterAppend.push(complete);
       return;
     }
@@ -177,7 +188,10 @@ export class Raft {
     for (const [id, old] of this.tracker.progress) {
       const match = id === this.id ? last : 0;
       const inflights = this.tracker.newInflights();
-      progress.set(id, new Progress({ match, next: last + 1, inflights, learner: old.learner, recentActive: false }));
+      progress.set(
+        id,
+        new Progress({ match, next: last + 1, inflights, learner: old.learner, recentActive: false }),
+      );
     }
     this.tracker.progress = progress;
     this.pendingConfIndex = 0;
@@ -228,7 +242,9 @@ export class Raft {
     progress.recentActive = true;
     this.pendingConfIndex = this.log.lastIndex();
     // Entries of earlier terms commit only together with one of this term, so there is one at once.
-    const appended = this.appendEntries([{ term: 0, index: 0, type: 'EntryNormal', data: new Uint8Array(0) }]);
+    const appended = this.appendEntries([
+      { term: 0, index: 0, type: 'EntryNormal', data: new Uint8Array(0) },
+    ]);
     invariant(appended, 'the empty entry of a new leader is never refused');
     this.trace(() => `became leader at term ${this.term}`);
   }
@@ -312,7 +328,9 @@ export class Raft {
         this.send(makeMessage(voteResponse(request), id, { term }));
         continue;
       }
-      this.send(makeMessage(request, id, { term, index: last.index, logTerm: last.term, force: type === 'transfer' }));
+      this.send(
+        makeMessage(request, id, { term, index: last.index, logTerm: last.term, force: type === 'transfer' }),
+      );
     }
   }
 
@@ -398,15 +416,15 @@ export class Raft {
   private answerLowerTerm(m: Message): void {
     const { checkQuorum, preVote } = this.config;
     if ((checkQuorum || preVote) && (m.type === 'MsgHeartbeat' || m.type === 'MsgApp')) {
-      // This node raised its term alone, and others refuse to follow it. Its answer makes the leader step down and
-      // so brings everybody to one term. Without these options, its own candidacies do.
+      // This node raised its term alone, and others refuse to follow it. Its answer makes the leader step
+      // down and so brings everybody to one term. Without these options, its own candidacies do.
       this.send(makeMessage('MsgAppResp', m.from));
     } else if (m.type === 'MsgPreVote') {
       // A candidate with the longer log may be stuck at a lower term: tell it ours.
       this.send(makeMessage('MsgPreVoteResp', m.from, { term: this.term, reject: true }));
     } else if (m.type === 'MsgStorageAppendResp') {
-      // The entries may have been replaced and written again since, under the same indexes: this says nothing about
-      // the new ones. A snapshot is never replaced, so its installation counts.
+      // The entries may have been replaced and written again since, under the same indexes: this says nothing
+      // about the new ones. A snapshot is never replaced, so its installation counts.
       if (m.snapshot !== undefined) this.snapshotApplied(m.snapshot);
     }
   }
@@ -486,7 +504,8 @@ export class Raft {
         }
         return 'ok';
       case 'MsgTimeoutNow':
-        // Leadership was promised on the strength of a complete log; a log that changed since does not qualify.
+        // Leadership was promised on the strength of a complete log; a log that changed since does not
+        // qualify.
         if (m.lastId === undefined || !this.log.matchTerm(m.lastId)) return 'ok';
         // Not a pre-vote: the leader agrees, so the election is not disruptive.
         this.hup('transfer');
@@ -514,10 +533,16 @@ export class Raft {
       this.send(makeMessage('MsgAppResp', m.from, { index: last }));
       return;
     }
-    // The leader's entry at m.index has term m.logTerm, so no entry here with a later term can be common: skip them.
+    // The leader's entry at m.index has term m.logTerm, so no entry here with a later term can be common:
+    // skip them.
     const hint = this.log.findConflictByTerm(Math.min(m.index, this.log.lastIndex()), m.logTerm);
     this.send(
-      makeMessage('MsgAppResp', m.from, { index: m.index, reject: true, rejectHint: hint.index, logTerm: hint.term }),
+      makeMessage('MsgAppResp', m.from, {
+        index: m.index,
+        reject: true,
+        rejectHint: hint.index,
+        logTerm: hint.term,
+      }),
     );
   }
 
@@ -528,7 +553,9 @@ export class Raft {
 
   private handleSnapshot(m: Message): void {
     const restored = m.snapshot !== undefined && this.restore(m.snapshot);
-    this.send(makeMessage('MsgAppResp', m.from, { index: restored ? this.log.lastIndex() : this.log.committed }));
+    this.send(
+      makeMessage('MsgAppResp', m.from, { index: restored ? this.log.lastIndex() : this.log.committed }),
+    );
   }
 
   /** Replaces log and membership by a snapshot's. False if that is not needed, or not allowed. */
@@ -556,12 +583,19 @@ export class Raft {
 
   // ---- appending and applying
 
-  /** Leader: gives entries their place and appends them. False if that would exceed the limit of uncommitted bytes. */
+  /**
+   * Leader: gives entries their place and appends them. False if that would exceed the limit of uncommitted
+   * bytes.
+   */
   appendEntries(entries: readonly Entry[]): boolean {
     const size = payloadSize(entries);
     // Empty payloads are always taken (new leaders and leaving joint configurations rely on it), and so is a
     // first one of any size.
-    if (this.uncommittedSize > 0 && size > 0 && this.uncommittedSize + size > this.config.maxUncommittedSize) {
+    if (
+      this.uncommittedSize > 0 &&
+      size > 0 &&
+      this.uncommittedSize + size > this.config.maxUncommittedSize
+    ) {
       return false;
     }
     this.uncommittedSize += size;
@@ -612,7 +646,8 @@ export class Raft {
     if (leavesJoint(change)) result = changer.leaveJoint();
     else if (joint.joint) result = changer.enterJoint(joint.autoLeave, change.changes);
     else result = changer.simple(change.changes);
-    // A change that was committed must be applied by all nodes alike; one that cannot be is a bug in proposing.
+    // A change that was committed must be applied by all nodes alike; one that cannot be is a bug in
+    // proposing.
     if ('refused' in result) fail(`committed membership change cannot be applied: ${result.refused}`);
     return this.switchTo(result);
   }

@@ -1,21 +1,23 @@
 /**
  * The door to the core for a host.
  *
- * The host feeds `step`, `tick`, `propose` and so on, and while `hasReady()` takes a `Ready` and carries it out. One thread,
- * nothing here waits.
+ * The host feeds `step`, `tick`, `propose` and so on, and while `hasReady()` takes a `Ready` and carries it
+ * out. One thread, nothing here waits.
  *
  * Synchronous writes. For each Ready, in this order:
- *   1. make hardState, snapshot and entries durable (entries replace what is at and after their first index; when
- *      mustSync is false, the write may be made durable later);
- *   2. send messages; 3. apply the snapshot, then committedEntries, calling `applyConfChange` for each membership change;
+ *   1. make hardState, snapshot and entries durable (entries replace what is at and after their first index;
+ *      when mustSync is false, the write may be made durable later);
+ *   2. send messages; 3. apply the snapshot, then committedEntries, calling `applyConfChange` for each
+ *      membership change;
  *   4. call `advance`. No other Ready may be taken before.
  *
  * Asynchronous writes (config.asyncStorageWrites). Messages holds everything:
- *   - to APPEND_THREAD, MsgStorageAppend: make term/vote/commit (if term is not 0), snapshot and entries durable, in the
- *     order of these messages, then deliver its `responses`: those to this node by `step`, others by network;
+ *   - to APPEND_THREAD, MsgStorageAppend: make term/vote/commit (if term is not 0), snapshot and entries
+ *     durable, in the order of these messages, then deliver its `responses`: those to this node by `step`,
+ *     others by network;
  *   - to APPLY_THREAD, MsgStorageApply: apply its entries, in order, then deliver its responses;
- *   - all others: send at once. `advance` is not called; further Readies may be taken at any time.
- *   In this mode nothing is handed out to be applied before it is durable here.
+ *   - all others: send at once. `advance` is not called; further Readies may be taken at any time. In this
+ *     mode nothing is handed out to be applied before it is durable here.
  */
 import { confChangeEntry, type ConfChange } from './confchange.js';
 import { resolveConfig, type RaftOptions } from './config.js';
@@ -125,7 +127,9 @@ export class RawNode {
     return this.raft.step(makeMessage('MsgProp', this.raft.id, { entries }));
   }
 
-  /** A change that is not allowed at the moment is replaced by an empty entry: look for it when it is applied. */
+  /**
+   * A change that is not allowed at the moment is replaced by an empty entry: look for it when it is applied.
+   */
   proposeConfChange(change: ConfChange): StepResult {
     return this.raft.step(makeMessage('MsgProp', this.raft.id, { entries: [confChangeEntry(change)] }));
   }
@@ -143,7 +147,10 @@ export class RawNode {
     return this.raft.step(m);
   }
 
-  /** A read may be served once a ReadState with this id came and its index is applied. Ids are never used twice. */
+  /**
+   * A read may be served once a ReadState with this id came and its index is applied. Ids are never used
+   * twice.
+   */
   readIndex(requestId: number): StepResult {
     return this.raft.step(makeMessage('MsgReadIndex', this.raft.id, { requestId }));
   }
@@ -227,7 +234,9 @@ export class RawNode {
       const responses = [...raft.msgsAfterAppend];
       if (this.needsAppendResponse(snapshot)) responses.push(this.appendResponse(snapshot));
       const from = raft.id;
-      messages.push(makeMessage('MsgStorageAppend', APPEND_THREAD, { from, ...hardState, entries, snapshot, responses }));
+      messages.push(
+        makeMessage('MsgStorageAppend', APPEND_THREAD, { from, ...hardState, entries, snapshot, responses }),
+      );
     }
     if (ready.committedEntries.length > 0) {
       const applied = { from: raft.id, entries: ready.committedEntries };
@@ -239,14 +248,17 @@ export class RawNode {
   }
 
   /**
-   * Also without new entries: after a change of term, entries whose earlier writes report in the old term need a
-   * report in the new one.
+   * Also without new entries: after a change of term, entries whose earlier writes report in the old term
+   * need a report in the new one.
    */
   private needsAppendResponse(snapshot: Snapshot | undefined): boolean {
     return this.raft.log.hasUnstableEntries() || snapshot !== undefined;
   }
 
-  /** Reports, when it is stepped, that everything unstable as of now is durable. Void if the term changes meanwhile. */
+  /**
+   * Reports, when it is stepped, that everything unstable as of now is durable. Void if the term changes
+   * meanwhile.
+   */
   private appendResponse(snapshot: Snapshot | undefined): Message {
     const { raft } = this;
     const last = raft.log.hasUnstableEntries() ? raft.log.lastId() : { term: 0, index: 0 };
@@ -260,7 +272,10 @@ export class RawNode {
   }
 
   private applyResponse(ready: Ready): Message {
-    return makeMessage('MsgStorageApplyResp', this.raft.id, { from: APPLY_THREAD, entries: ready.committedEntries });
+    return makeMessage('MsgStorageApplyResp', this.raft.id, {
+      from: APPLY_THREAD,
+      entries: ready.committedEntries,
+    });
   }
 
   private accept(ready: Ready): void {
@@ -311,4 +326,3 @@ export class RawNode {
     return this.raft.tracker.isVoter(this.raft.id);
   }
 }
-

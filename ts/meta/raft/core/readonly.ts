@@ -1,16 +1,18 @@
 /**
  * Linearizable reads without log entries, and leases.
  *
- * The leader numbers its heartbeat broadcasts: rounds 1, 2, 3 ... within its term. A read that arrives is noted with the
- * commit index of that moment and a round that starts after it. When a quorum has answered that round or a
- * later one, nobody else can have been leader when the read arrived, so the noted index is recent enough. Rounds only
- * grow and a response counts for every round up to its own, so repeated, late and reordered responses are harmless,
- * and request ids play no part in the decision. A term change drops everything.
+ * The leader numbers its heartbeat broadcasts: rounds 1, 2, 3 ... within its term. A read that arrives is
+ * noted with the commit index of that moment and a round that starts after it. When a quorum has answered
+ * that round or a later one, nobody else can have been leader when the read arrived, so the noted index is
+ * recent enough. Rounds only grow and a response counts for every round up to its own, so repeated, late and
+ * reordered responses are harmless, and request ids play no part in the decision. A term change drops
+ * everything.
  *
- * A lease (off by default) derives the same knowledge from the past: a follower that answered a round sent at tick t
- * refuses its vote to others for an election timeout after that. Both sides count ticks of their own clocks, so the lease is
- * shorter by `margin` ticks; it is void after a transfer order (whose target may campaign at any time), and
- * whenever the host says that its clock is in doubt. Without a valid lease, reads fall back to rounds.
+ * A lease (off by default) derives the same knowledge from the past: a follower that answered a round sent at
+ * tick t refuses its vote to others for an election timeout after that. Both sides count ticks of their own
+ * clocks, so the lease is shorter by `margin` ticks; it is void after a transfer order (whose target may
+ * campaign at any time), and whenever the host says that its clock is in doubt. Without a valid lease, reads
+ * fall back to rounds.
  */
 import type { Message, NodeId } from './types.js';
 

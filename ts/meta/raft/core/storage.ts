@@ -1,8 +1,10 @@
 /**
- * What the core reads back from durable storage. The host writes to it (from Ready or MsgStorageAppend) and the core reads.
+ * What the core reads back from durable storage. The host writes to it (from Ready or MsgStorageAppend) and
+ * the core reads.
  *
- * Entries (firstIndex-1, lastIndex] can be read; the term of firstIndex-1 is known too, since it is needed to extend the log
- * from there. An error of the medium is not an answer: an implementation throws, and the host stops the node.
+ * Entries (firstIndex-1, lastIndex] can be read; the term of firstIndex-1 is known too, since it is needed to
+ * extend the log from there. An error of the medium is not an answer: an implementation throws, and the host
+ * stops the node.
  */
 import { invariant } from './invariant.js';
 import {
@@ -24,8 +26,8 @@ export interface Storage {
   /** 'compacted' below firstIndex-1, 'unavailable' above lastIndex. */
   term(index: number): number | 'compacted' | 'unavailable';
   /**
-   * Entries [low, high), at least one, at most `maxSize` bytes unless the first alone is larger. The list is not
-   * changed afterwards. Precondition: low < high <= lastIndex+1. 'compacted' if low < firstIndex.
+   * Entries [low, high), at least one, at most `maxSize` bytes unless the first alone is larger. The list is
+   * not changed afterwards. Precondition: low < high <= lastIndex+1. 'compacted' if low < firstIndex.
    */
   entries(low: number, high: number, maxSize: number): readonly Entry[] | 'compacted';
   /** A snapshot to send, or undefined if there is none to be had right now. */

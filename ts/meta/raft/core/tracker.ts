@@ -4,13 +4,14 @@
  * The configuration object is replaced as a whole when a change is applied and never edited in place.
  */
 import { Inflights } from './inflights.js';
-import { Progress } from './progress.js';
+import type { Progress } from './progress.js';
 import { jointCommitted, jointVote, type Majority, type VoteResult } from './quorum.js';
 import type { ConfState, NodeId } from './types.js';
 
 /**
- * Invariants: every id in any list has a progress; learners is disjoint from both voter lists; learnersNext is part
- * of outgoing; outside a joint configuration outgoing and learnersNext are empty and autoLeave is false.
+ * Invariants: every id in any list has a progress; learners is disjoint from both voter lists; learnersNext
+ * is part of outgoing; outside a joint configuration outgoing and learnersNext are empty and autoLeave is
+ * false.
  */
 export interface Configuration {
   readonly incoming: Majority;

@@ -127,7 +127,9 @@ export interface Message {
   readonly from: NodeId;
   /** The sender's term. 0 on local messages and on forwarded client requests. */
   readonly term: number;
-  /** MsgApp: term of the entry before `entries`. Votes: term of the candidate's last entry. Reject: a hint. */
+  /**
+   * MsgApp: term of the entry before `entries`. Votes: term of the candidate's last entry. Reject: a hint.
+   */
   readonly logTerm: number;
   /** MsgApp: index before `entries`. MsgAppResp: last index acknowledged, or the `index` that is rejected. */
   readonly index: number;
@@ -139,7 +141,9 @@ export interface Message {
   readonly reject: boolean;
   /** MsgAppResp with `reject`: where the follower guesses that the logs agree. */
   readonly rejectHint: number;
-  /** Heartbeats and their responses: the leader's heartbeat round, which confirms pending reads (readonly.ts). */
+  /**
+   * Heartbeats and their responses: the leader's heartbeat round, which confirms pending reads (readonly.ts).
+   */
   readonly round: number;
   /** MsgReadIndex(Resp): chosen by the asking host, never used twice by it, also not for a retry. */
   readonly requestId: number;
@@ -176,7 +180,9 @@ export function makeMessage(type: MessageType, to: NodeId, fields: Partial<Messa
   };
 }
 
-/** A read with this request id sees everything acknowledged before it once `index` has been applied locally. */
+/**
+ * A read with this request id sees everything acknowledged before it once `index` has been applied locally.
+ */
 export interface ReadState {
   readonly requestId: number;
   readonly index: number;
@@ -199,7 +205,9 @@ export type StepResult =
   | 'malformed';
 
 export function isDropped(result: StepResult): boolean {
-  return result !== 'ok' && result !== 'local-message' && result !== 'peer-not-found' && result !== 'malformed';
+  return (
+    result !== 'ok' && result !== 'local-message' && result !== 'peer-not-found' && result !== 'malformed'
+  );
 }
 
 export type ReadOnlyOption = 'safe' | 'lease-based';

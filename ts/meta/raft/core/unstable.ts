@@ -5,9 +5,10 @@
  *   ... [ 7 ][ 8 ][ 9 ] | [ 10 ][ 11 ] | [ 12 ][ 13 ]
  *                         ^offset        ^offsetInProgress
  *
- * Entries [offset, offsetInProgress) have been handed out to be written; those from offsetInProgress on have not.
- * They may overlap storage: entries that replace a conflicting tail start below storage's last index, and until they
- * are durable the log reads them from here. An unstable snapshot replaces everything before `offset`.
+ * Entries [offset, offsetInProgress) have been handed out to be written; those from offsetInProgress on have
+ * not. They may overlap storage: entries that replace a conflicting tail start below storage's last index,
+ * and until they are durable the log reads them from here. An unstable snapshot replaces everything before
+ * `offset`.
  */
 import { fail, invariant } from './invariant.js';
 import type { Entry, EntryId, Snapshot } from './types.js';
@@ -58,8 +59,8 @@ export class Unstable {
   }
 
   /**
-   * Entries up to `id` are durable. Ignored when the entry at that index is not the one that was written, because
-   * it was replaced meanwhile; the write of its replacement will report in turn.
+   * Entries up to `id` are durable. Ignored when the entry at that index is not the one that was written,
+   * because it was replaced meanwhile; the write of its replacement will report in turn.
    */
   stableTo(id: EntryId): void {
     if (id.index < this.offset || this.term(id.index) !== id.term) return;
@@ -94,7 +95,10 @@ export class Unstable {
     }
     const keep = from - this.offset;
     if (keep > this.entries.length) fail(`entries from ${from} leave a gap after ${this.lastIndex()}`);
-    this.entries = [...(keep === this.entries.length ? this.entries : this.entries.slice(0, keep)), ...entries];
+    this.entries = [
+      ...(keep === this.entries.length ? this.entries : this.entries.slice(0, keep)),
+      ...entries,
+    ];
     this.offsetInProgress = Math.min(this.offsetInProgress, from);
   }
 }

@@ -1,13 +1,31 @@
 /**
- * Checks the shape of messages that peers send. What passes may still be wrong, but it cannot put numbers, gaps or
- * impossible memberships where the core relies on there being none.
+ * Checks the shape of messages that peers send. What passes may still be wrong, but it cannot put numbers,
+ * gaps or impossible memberships where the core relies on there being none.
  */
-import { isLocalThread, type ConfState, type Entry, type Message, type NodeId, type Snapshot } from './types.js';
+import {
+  isLocalThread,
+  type ConfState,
+  type Entry,
+  type Message,
+  type NodeId,
+  type Snapshot,
+} from './types.js';
 
 export function wellFormed(m: Message): boolean {
   // Responses of the node's own storage threads are its own messages come back.
   if (isLocalThread(m.from)) return true;
-  const numbers = [m.from, m.to, m.term, m.logTerm, m.index, m.commit, m.vote, m.rejectHint, m.round, m.requestId];
+  const numbers = [
+    m.from,
+    m.to,
+    m.term,
+    m.logTerm,
+    m.index,
+    m.commit,
+    m.vote,
+    m.rejectHint,
+    m.round,
+    m.requestId,
+  ];
   if (!numbers.every(isCount)) return false;
   switch (m.type) {
     case 'MsgApp':
@@ -29,11 +47,19 @@ function isCount(value: number): boolean {
   return Number.isSafeInteger(value) && value >= 0;
 }
 
-/** Entries follow m.index without gaps, their terms do not fall, and none is from a term after the leader's. */
+/**
+ * Entries follow m.index without gaps, their terms do not fall, and none is from a term after the leader's.
+ */
 function consecutive(m: Message): boolean {
   let { index, logTerm: term } = m;
   for (const entry of m.entries) {
-    if (entry.index !== index + 1 || !isCount(entry.index) || !followsTerm(entry, term) || entry.term > m.term) return false;
+    if (
+      entry.index !== index + 1 ||
+      !isCount(entry.index) ||
+      !followsTerm(entry, term) ||
+      entry.term > m.term
+    )
+      return false;
     ({ index, term } = entry);
   }
   return true;
