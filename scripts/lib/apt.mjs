@@ -11,6 +11,8 @@ const toolsFolder = join(root, '.cache', 'tools');
 const toolsPath = [join(toolsFolder, 'usr', 'bin')];
 const quietEnv = { ...process.env, DEBIAN_FRONTEND: 'noninteractive', LC_ALL: 'C.UTF-8' };
 
+const keyring = '/usr/share/keyrings/debian-archive-keyring.gpg';
+
 let listsFresh = false;
 
 async function aptGet(args) {
@@ -33,7 +35,9 @@ async function unpackWithoutRoot(packageName) {
   const downloads = join(toolsFolder, 'downloads', packageName);
   rmSync(downloads, { recursive: true, force: true });
   mkdirSync(downloads, { recursive: true });
-  await run('apt-get', ['-q', 'download', packageName], { cwd: downloads, env: quietEnv });
+  const { codename, site } = await ownMirror();
+  const env = await privateApt(join(toolsFolder, 'apt'), `deb [signed-by=${keyring}] ${site} ${codename} main\n`);
+  await run('apt-get', ['-q', 'download', packageName], { cwd: downloads, env });
   for (const file of readdirSync(downloads)) {
     await run('dpkg-deb', ['-x', join(downloads, file), toolsFolder]);
   }
@@ -62,42 +66,47 @@ export function unpackedTools() {
   return toolsFolder;
 }
 
-/** The mirror that serves this machine's own release, read from apt itself. */
+/** This machine's release, and the mirror that serves it, read from apt itself. */
 async function ownMirror() {
   const codename = /^VERSION_CODENAME=(.*)$/m.exec(readFileSync('/etc/os-release', 'utf8'))?.[1];
   const { stdout } = await run('apt-get', ['indextargets', '--format', '$(SITE) $(RELEASE)']);
   const lines = stdout.split('\n').map((line) => line.split(' '));
   const site = lines.find(([, release]) => release === codename)?.[0];
   if (site === undefined) throw new Error('apt names no mirror for this release');
-  return site;
+  return { codename, site };
 }
 
 /**
- * Downloads the original archive of a Debian source package of `suite` into `folder`, with a private apt configuration
- * below `work` (sources, state and cache of its own), so that it needs no root and changes nothing on the machine.
+ * The environment for apt commands that know one source only and keep all their files below `folder`: they need no root
+ * and change nothing on the machine. The lists are fetched when they are not there yet.
  */
-export async function downloadSourceArchive(packageName, suite, folder, work) {
-  mkdirSync(join(work, 'state', 'lists', 'partial'), { recursive: true });
-  mkdirSync(join(work, 'cache', 'archives', 'partial'), { recursive: true });
-  const keyring = '/usr/share/keyrings/debian-archive-keyring.gpg';
-  writeFileSync(join(work, 'sources.list'), `deb-src [signed-by=${keyring}] ${await ownMirror()} ${suite} main\n`);
-  const config = join(work, 'apt.conf');
+async function privateApt(folder, source) {
+  mkdirSync(join(folder, 'state', 'lists', 'partial'), { recursive: true });
+  mkdirSync(join(folder, 'cache', 'archives', 'partial'), { recursive: true });
+  writeFileSync(join(folder, 'sources.list'), source);
+  const config = join(folder, 'apt.conf');
   writeFileSync(
     config,
     [
-      `Dir::State "${work}/state";`,
-      `Dir::State::lists "${work}/state/lists";`,
+      `Dir::State "${folder}/state";`,
+      `Dir::State::lists "${folder}/state/lists";`,
       `Dir::State::status "/var/lib/dpkg/status";`,
-      `Dir::Cache "${work}/cache";`,
-      `Dir::Etc::sourcelist "${work}/sources.list";`,
+      `Dir::Cache "${folder}/cache";`,
+      `Dir::Etc::sourcelist "${folder}/sources.list";`,
       `Dir::Etc::sourceparts "-";`,
       `APT::Sandbox::User "";`,
       '',
     ].join('\n'),
   );
   const env = { ...quietEnv, APT_CONFIG: config };
-  if (readdirSync(join(work, 'state/lists')).every((name) => !name.includes('Sources'))) {
-    await run('apt-get', ['-q', 'update'], { env });
-  }
+  const haveLists = readdirSync(join(folder, 'state', 'lists')).some((name) => /(Sources|Packages)/.test(name));
+  if (!haveLists) await run('apt-get', ['-q', 'update'], { env });
+  return env;
+}
+
+/** Downloads the original archive of a Debian source package of `suite` into `folder`, keeping apt's files in `work`. */
+export async function downloadSourceArchive(packageName, suite, folder, work) {
+  const { site } = await ownMirror();
+  const env = await privateApt(work, `deb-src [signed-by=${keyring}] ${site} ${suite} main\n`);
   await run('apt-get', ['-q', 'source', '--tar-only', '--download-only', packageName], { cwd: folder, env });
 }

@@ -13,16 +13,10 @@
  *
  * Memory is bounded: a part in flight holds at most `stripesInFlight` slabs.
  */
-import type { DataId, DriveNumber, Geometry, SalvageInfo } from '../drive/drive.js'
+import type { DataId, DriveNumber, SalvageInfo } from '../drive/drive.js'
+import type { PartLocation } from '../layout/part_location.js'
 
-/** Where a part lies. Part of the metadata of every part. */
-export interface PartLocation {
-  dataId: DataId
-  set: number
-  geometry: Geometry
-  /** Drive number of each shard, by shard number 0..k+m-1. 0: that shard was never written (a heal intent). */
-  drives: DriveNumber[]
-}
+export type { PartLocation }
 
 export interface PartWrite {
   dataId: DataId

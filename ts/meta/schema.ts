@@ -5,7 +5,7 @@
  * Vocabulary: a log position is (index, offset in the batch); it orders everything. Clocks only label.
  */
 import type { DriveNumber } from '../drive/drive.js'
-import type { PartLocation } from '../erasure/erasure_set.js'
+import type { PartLocation } from '../layout/part_location.js'
 
 /** Order of a change: log index and position of the command in its batch. */
 export interface OrderKey {

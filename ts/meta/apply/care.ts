@@ -1,6 +1,6 @@
 /** What heal and collection report: heal entries, proved shards, collected garbage. */
 import type { Command } from '../command.js'
-import type { PartLocation } from '../../erasure/erasure_set.js'
+import type { PartLocation } from '../../layout/part_location.js'
 import { afterPrefix, COLLECTION_KEY, garbageKey, healKey, KIND, objectPrefix, ownerKey, partKey } from '../keys.js'
 import { unpack } from '../record.js'
 import type { HealEntry, ObjectRecord, PartRecord, UploadPartRecord } from '../schema.js'

@@ -5,7 +5,7 @@
  * collector reports the shards gone: so nothing can take a data id that is about to be deleted.
  */
 import type { DriveNumber } from '../../drive/drive.js'
-import type { PartLocation } from '../../erasure/erasure_set.js'
+import type { PartLocation } from '../../layout/part_location.js'
 import { epochKey, garbageKey, healKey, ownerKey } from '../keys.js'
 import type { HealEntry, WriterEpochRecord } from '../schema.js'
 import { refuse } from './context.js'
