@@ -8,6 +8,7 @@ import type { Drive, DriveNumber } from '../drive/drive.js'
 import { ShardError } from '../drive/drive.js'
 import type { Clock } from './clock.js'
 import { systemClock } from './clock.js'
+import { DriveSpeeds } from './drive_speeds.js'
 import type { Damage, ErasureSet, HealResult, PartLocation, PartRead, PartWrite } from './erasure_set.js'
 import { ErasureError } from './erasure_set.js'
 import { healPart } from './part_healer.js'
@@ -33,7 +34,10 @@ export interface LocalSetOptions {
   slabs: SlabPool
   /** Slabs that one write may hold. */
   stripesInFlight?: number
-  /** After this a drive that has not answered is left out of the write. */
+  /**
+   * After this a drive that has not answered is left out of the write, or another shard is read instead. Drives have
+   * shorter deadlines of their own: these are for a drive that does not keep them.
+   */
   writeDeadlineMs?: number
   readDeadlineMs?: number
   /** A read is never called slow before this. */
@@ -74,6 +78,7 @@ export class LocalSet implements ErasureSet {
   #drives: Drive[]
   #byNumber: Map<DriveNumber, Drive>
   readonly #options: Required<LocalSetOptions>
+  readonly #speeds: DriveSpeeds
   readonly #background = new Set<Promise<unknown>>()
 
   /** `drives`: those of the members that can be reached at all, in any order. RangeError when the set is impossible. */
@@ -88,6 +93,7 @@ export class LocalSet implements ErasureSet {
     this.#drives = []
     this.#byNumber = new Map()
     this.#options = { ...defaults, ...options }
+    this.#speeds = new DriveSpeeds(this.#options.clock, this.#options.hedgeFloorMs)
     this.update(members, drives)
   }
 
@@ -97,6 +103,7 @@ export class LocalSet implements ErasureSet {
     this.#members = members
     this.#drives = members.drives.flatMap((number) => known.get(number) ?? [])
     this.#byNumber = new Map(this.#drives.map((drive) => [drive.number, drive]))
+    this.#speeds.refresh(this.#drives, true)
   }
 
   get driveNumbers(): readonly DriveNumber[] {
@@ -122,9 +129,10 @@ export class LocalSet implements ErasureSet {
   }
 
   read(part: PartRead): AsyncGenerator<Uint8Array> {
-    const { clock, slabs, groupBytes, hedgeFloorMs } = this.#options
+    const { clock, slabs, groupBytes } = this.#options
     const sources = this.#sources(part.location, { background: part.background ?? false, medium: false })
-    return readPart({ clock, slabs, groupBytes, hedgeFloorMs }, sources, part)
+    this.#speeds.refresh(this.#drives)
+    return readPart({ clock, slabs, groupBytes, speeds: this.#speeds }, sources, part)
   }
 
   async delete(location: {
@@ -180,7 +188,7 @@ export class LocalSet implements ErasureSet {
       {
         clock,
         writeDeadlineMs,
-        readDeadlineMs,
+        readDeadlineMs: readDeadlineMs * 4,
         groupBytes,
         drives: this.#drives,
         driveFor: (old) => this.#driveFor(old),
@@ -253,12 +261,14 @@ export class LocalSet implements ErasureSet {
     onDamage: (damage: Damage) => void = this.#options.onDamage,
   ): ShardSources {
     if (location.set !== this.number) throw new ErasureError('readQuorum', `a part of set ${String(location.set)}`)
-    const { clock, readDeadlineMs } = this.#options
+    const { clock } = this.#options
+    // Background reads wait behind all others; the drive's own deadlines are shorter than these.
+    const readDeadlineMs = this.#options.readDeadlineMs * (how.background ? 4 : 1)
     return new ShardSources(location, {
       clock,
       driveOf: (number) => this.#byNumber.get(number),
       isMember: (number) => this.#members.drives.includes(number),
-      read: { ...how, deadlineMs: readDeadlineMs },
+      read: how,
       readDeadlineMs,
       onDamage,
       background: (work) => {

@@ -250,7 +250,7 @@ class PartHealer {
   async #readMedium(target: Target): Promise<Buffer> {
     const { clock, readDeadlineMs, groupBytes, permit } = this.#context
     const { geometry, dataId } = this.#location
-    const options: ReadOptions = { medium: true, background: true, deadlineMs: readDeadlineMs }
+    const options: ReadOptions = { medium: true, background: true }
     const late = (): Error => new ShardError('timeout', target.drive.number, 'no answer from the medium')
     const reader = await within(clock, readDeadlineMs, target.drive.openShard(dataId, options), late)
     try {

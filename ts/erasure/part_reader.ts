@@ -13,6 +13,7 @@ import type { Geometry } from '../drive/drive.js'
 import { blockSizeAt } from '../drive/drive.js'
 import { reconstruct } from '../native/erasure.js'
 import type { Clock } from './clock.js'
+import type { DriveSpeeds } from './drive_speeds.js'
 import { ErasureError } from './erasure_set.js'
 import type { PartRead } from './erasure_set.js'
 import type { GroupResult } from './group_read.js'
@@ -26,8 +27,7 @@ export interface ReadContext {
   slabs: SlabPool
   /** Bytes of part data that one group may hold; a group is one stripe at least. */
   groupBytes: number
-  /** A read is never called slow before this. */
-  hedgeFloorMs: number
+  speeds: DriveSpeeds
 }
 
 interface Group {
@@ -62,7 +62,6 @@ class PartReader {
   readonly #wanted: number[]
   readonly #order: number[]
   readonly #avoid: Set<number>
-  readonly #normalMs: number
   #next: number
   #count = 1
   #ahead: Group | undefined
@@ -80,8 +79,7 @@ class PartReader {
     this.#next = Math.floor(offset / stripeSize)
     this.#lastStripe = length === 0 ? this.#next - 1 : Math.floor((offset + length - 1) / stripeSize)
     this.#wanted = this.#wantedShards(k)
-    this.#normalMs = this.#usualReadMs()
-    this.#avoid = new Set(sources.usableShards().filter((shard) => this.#isSluggish(shard)))
+    this.#avoid = new Set(sources.usableShards().filter((shard) => this.#sluggish(shard)))
     this.#order = this.#preferred()
   }
 
@@ -215,7 +213,7 @@ class PartReader {
     const result = await readGroup({
       sources: this.#sources,
       clock: this.#context.clock,
-      hedgeMs: (shard) => this.#hedgeMs(shard),
+      hedgeMs: (shard) => this.#context.speeds.hedgeMs(this.#sources.drive(shard)),
       order: this.#order,
       wanted: this.#wanted,
       avoid: this.#avoid,
@@ -238,22 +236,9 @@ class PartReader {
     return all.slice(first, last + 1)
   }
 
-  /** Median of the drives' p95: what a read of this set usually takes at most. */
-  #usualReadMs(): number {
-    const all = this.#sources.usableShards().map((shard) => this.#sources.drive(shard)?.health.readP95Ms ?? 0)
-    all.sort((a, b) => a - b)
-    return all[Math.floor((all.length - 1) / 2)] ?? 0
-  }
-
-  #isSluggish(shard: number): boolean {
-    const health = this.#sources.drive(shard)?.health
-    if (health === undefined) return false
-    return health.state === 'slow' || health.readP95Ms > Math.max(this.#context.hedgeFloorMs, 4 * this.#normalMs)
-  }
-
-  #hedgeMs(shard: number): number {
-    const p95 = this.#sources.drive(shard)?.health.readP95Ms ?? 0
-    return Math.max(this.#context.hedgeFloorMs, Math.min(p95, 4 * this.#normalMs))
+  #sluggish(shard: number): boolean {
+    const drive = this.#sources.drive(shard)
+    return drive !== undefined && this.#context.speeds.sluggish(drive)
   }
 
   /** Data shards, then parity, those on sluggish drives after all others. */

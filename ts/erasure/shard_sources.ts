@@ -112,7 +112,7 @@ export class ShardSources {
   async #readCells(drive: Drive, shard: number, first: number, count: number): Promise<Uint8Array> {
     const reader = await (this.#readers[shard] ??= this.#open(drive, shard))
     if (count === 0) return new Uint8Array(0)
-    const cells = await reader.readCells(first, count, this.#options.read)
+    const cells = await readOpened(drive, reader, first, count, this.#options.read)
     const expected = cellsSize(this.geometry, first, count)
     if (cells.length !== expected) {
       throw new ShardError('corrupt', drive.number, `${String(cells.length)} bytes of cells, not ${String(expected)}`, first)
@@ -153,6 +153,22 @@ export class ShardSources {
     this.#reported[shard] = true
     const { dataId, set } = this.location
     this.#options.onDamage({ dataId, set, shards: [shard], cause })
+  }
+}
+
+/** A shard that was opened and then ends too early is a damaged one: its first blocks may still be good. */
+async function readOpened(
+  drive: Drive,
+  reader: ShardReader,
+  first: number,
+  count: number,
+  options: ReadOptions,
+): Promise<Uint8Array> {
+  try {
+    return await reader.readCells(first, count, options)
+  } catch (error) {
+    if (!(error instanceof ShardError) || error.code !== 'missing') throw error
+    throw new ShardError('corrupt', drive.number, error.message, first, { cause: error })
   }
 }
 
