@@ -118,8 +118,8 @@ export class MemoryDrive implements Drive {
         return this.#read(stored, first, count, options)
       },
       close: async () => {
-        await this.#step('close')
         this.openReaders--
+        await this.#step('close')
       },
     }
   }

@@ -2,7 +2,7 @@
 export interface Clock {
   /** Monotonic milliseconds. */
   now(): number
-  /** Calls `fn` once after `ms`; the returned function cancels. Never keeps the process alive. */
+  /** Calls `fn` once after `ms`; the returned function cancels. */
   after(ms: number, fn: () => void): () => void
 }
 
@@ -10,7 +10,6 @@ export const systemClock: Clock = {
   now: () => performance.now(),
   after(ms, fn) {
     const timer = setTimeout(fn, ms)
-    timer.unref()
     return () => {
       clearTimeout(timer)
     }

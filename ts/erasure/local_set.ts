@@ -213,14 +213,15 @@ export class LocalSet implements ErasureSet {
 
   /** Waits for background cleaning, but not beyond `timeoutMs`; true when nothing is left. */
   async settled(timeoutMs: number): Promise<boolean> {
-    let late = false
-    const deadline = new Promise<void>((resolve) => {
-      this.#options.clock.after(timeoutMs, () => {
-        late = true
+    await new Promise<void>((resolve) => {
+      const cancel = this.#options.clock.after(timeoutMs, resolve)
+      const wait = async (): Promise<void> => {
+        while (this.#background.size > 0) await Promise.allSettled(this.#background)
+        cancel()
         resolve()
-      })
+      }
+      void wait()
     })
-    while (this.#background.size > 0 && !late) await Promise.race([Promise.allSettled(this.#background), deadline])
     return this.#background.size === 0
   }
 

@@ -60,7 +60,6 @@ class PartReader {
   readonly #geometry: Geometry
   readonly #lastStripe: number
   readonly #wanted: number[]
-  readonly #order: number[]
   readonly #avoid: Set<number>
   #next: number
   #count = 1
@@ -80,7 +79,6 @@ class PartReader {
     this.#lastStripe = length === 0 ? this.#next - 1 : Math.floor((offset + length - 1) / stripeSize)
     this.#wanted = this.#wantedShards(k)
     this.#avoid = new Set(sources.usableShards().filter((shard) => this.#sluggish(shard)))
-    this.#order = this.#preferred()
   }
 
   /** The group to be yielded now, and the start of the one after it. */
@@ -214,7 +212,7 @@ class PartReader {
       sources: this.#sources,
       clock: this.#context.clock,
       hedgeMs: (shard) => this.#context.speeds.hedgeMs(this.#sources.drive(shard)),
-      order: this.#order,
+      order: this.#preferred(),
       wanted: this.#wanted,
       avoid: this.#avoid,
       first,
@@ -241,7 +239,7 @@ class PartReader {
     return drive !== undefined && this.#context.speeds.sluggish(drive)
   }
 
-  /** Data shards, then parity, those on sluggish drives after all others. */
+  /** Data shards, then parity, those to be avoided after all others. */
   #preferred(): number[] {
     const shards = this.#sources.usableShards()
     return [...shards.filter((shard) => !this.#avoid.has(shard)), ...shards.filter((shard) => this.#avoid.has(shard))]
