@@ -177,7 +177,8 @@ function presignedClaim(target: RequestTarget): Claim & { expiresSeconds: number
   }
   const scope = parseScope(fields['X-Amz-Credential'])
   if (scope === undefined) {
-    throw queryMalformed(`Error parsing the X-Amz-Credential parameter; the Credential is mal-formed; ${CREDENTIAL_FORM}`)
+    throw queryMalformed(
+      `Error parsing the X-Amz-Credential parameter; the Credential is mal-formed; ${CREDENTIAL_FORM}`)
   }
   const expires = fields['X-Amz-Expires']
   if (!/^-?\d{1,15}$/.test(expires)) throw queryMalformed('X-Amz-Expires should be a number')

@@ -44,6 +44,8 @@ export interface PlanOptions {
   required?: ChecksumAlgorithm
   /** Compute CRC64NVME when the client chose nothing. */
   defaultChecksum: boolean
+  /** Checksum headers speak of an object, not of this body (CompleteMultipartUpload). */
+  objectChecksum?: boolean
 }
 
 /** The value of a header, several lines joined by ','. */
@@ -154,7 +156,7 @@ export function planBody(headers: HeaderTable, verified: Verified, options: Plan
     })
   }
   const trailers = announcedTrailers(headers, verified)
-  const choice = chosenChecksum(headers, trailers)
+  const choice = options.objectChecksum === true ? undefined : chosenChecksum(headers, trailers)
   if (choice !== undefined && options.required !== undefined && choice.algorithm !== options.required) {
     throw new S3Error('InvalidRequest', 'Checksum Type mismatch occurred, expected checksum Type: '
       + `${options.required.toLowerCase()}, actual checksum Type: ${choice.algorithm.toLowerCase()}`)

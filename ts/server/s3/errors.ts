@@ -77,7 +77,8 @@ export const ERROR_TABLE: Readonly<Record<S3ErrorCode, ErrorEntry>> = {
   UnsupportedSignature: entry(400, 'The provided request is signed with an unsupported STS Token version or the '
     + 'signature version is not supported.'),
   XAmzContentChecksumMismatch: entry(400, 'The provided \'x-amz-checksum\' header does not match what was computed.'),
-  XAmzContentSHA256Mismatch: entry(400, 'The provided \'x-amz-content-sha256\' header does not match what was computed.'),
+  XAmzContentSHA256Mismatch: entry(400,
+    'The provided \'x-amz-content-sha256\' header does not match what was computed.'),
 }
 
 export function errorStatus(code: S3ErrorCode): number {

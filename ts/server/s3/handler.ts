@@ -1,21 +1,137 @@
 /**
- * The door of the S3 API. One handler serves one worker; it is a plain `request` listener for node:http, and
- * `s3CheckContinue` makes the listener for 'checkContinue' from it:
+ * The door of the S3 API. One handler serves one worker; it is a plain `request` listener for node:http:
  *
  *   const handler = createS3Handler(options)
  *   const server = createServer(s3ServerOptions(options.limits), handler)
  *   server.on('checkContinue', s3CheckContinue(handler))
  *   server.on('clientError', s3ClientError)
+ *
+ * A request goes through: admission, target, address, signature, operation. Whatever any of them throws becomes one
+ * S3 error answer, and never leaves the handler.
  */
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import { randomBytes } from 'node:crypto'
+import type { IncomingMessage, ServerOptions, ServerResponse } from 'node:http'
+import type { Duplex } from 'node:stream'
+import { S3Error } from '../../store/errors.js'
+import { headerTable } from '../auth/canonical.js'
+import { SigV4Verifier } from '../auth/sigv4.js'
+import { parseTarget } from '../auth/target.js'
+import { Exchange, rawError } from './exchange.js'
+import { refuseUnsupportedHeaders } from './headers.js'
+import type { S3Limits, S3Options } from './options.js'
+import { address, checkAddress, route } from './router.js'
 
 export type { S3Limits, S3Logger, S3Metrics, S3Options, RequestSummary } from './options.js'
 export { DEFAULT_S3_LIMITS } from './options.js'
+export { OPERATION_NAMES } from './router.js'
 
 /** `expectContinue`: the client waits for 100 Continue before it sends its body. */
 export type S3Handler = (request: IncomingMessage, response: ServerResponse, expectContinue?: boolean) => void
 
+/** Status in logs and metrics of a request whose client went away before it was answered. */
+export const CLIENT_GONE = 499
+
+/** Requests whose answers are under way, so that a connection error knows whether it may still say something. */
+const answering = new WeakMap<Duplex, ServerResponse>()
+
+export function createS3Handler(options: S3Options): S3Handler {
+  const verifier = new SigV4Verifier({
+    credentials: options.credentials, region: options.region, service: 's3', nowMs: () => options.nowMs(),
+  })
+  let active = 0
+  return (request, response, expectContinue = false) => {
+    const requestId = randomBytes(8).toString('hex').toUpperCase()
+    const exchange = new Exchange({ options, request, response, requestId, expectContinue })
+    answering.set(request.socket, response)
+    const admitted = active < options.limits.maxRequests
+    active += 1
+    options.metrics.requestStarted()
+    void serve(exchange, verifier, admitted).finally(() => {
+      active -= 1
+      conclude(exchange)
+    })
+  }
+}
+
+async function serve(exchange: Exchange, verifier: SigV4Verifier, admitted: boolean): Promise<void> {
+  try {
+    if (!admitted) throw new S3Error('SlowDown')
+    const { options, request } = exchange
+    const url = request.url ?? ''
+    exchange.headers = headerTable(request.rawHeaders)
+    if (url.length > options.limits.maxUrlBytes) throw new S3Error('InvalidURI', 'The request URI is too long.')
+    exchange.target = parseTarget(url)
+    const at = address(exchange.header('host') ?? '', exchange.target.path, options.domains)
+    exchange.bucket = at.bucket
+    exchange.key = at.key
+    exchange.verified = verifier.verify({
+      method: exchange.method, target: exchange.target, headers: exchange.headers,
+    })
+    checkAddress(at)
+    const operation = route(exchange.method, at, exchange.target.query, exchange.headers.has('x-amz-copy-source'))
+    exchange.operation = operation.name
+    refuseUnsupportedHeaders(exchange)
+    await operation.run(exchange)
+  } catch (thrown) {
+    await exchange.fail(thrown)
+  } finally {
+    exchange.finish()
+  }
+}
+
+function conclude(exchange: Exchange): void {
+  const { options, response, requestId, operation, bucket, key, bytesIn, bytesOut, firstByteMs } = exchange
+  const durationMs = performance.now() - exchange.startMs
+  const status = response.headersSent ? response.statusCode : CLIENT_GONE
+  const code = exchange.errorCode
+  options.metrics.requestEnded({
+    operation, status, bytesIn, bytesOut, durationMs, firstByteMs, ...(code === undefined ? {} : { code }),
+  })
+  options.log.info({
+    requestId, operation, bucket, key, status, code, bytesIn, bytesOut, durationMs: Math.round(durationMs * 10) / 10,
+  }, 'request')
+}
+
 /** Listener for 'checkContinue': 100 Continue is sent only when the body is first wanted. */
 export function s3CheckContinue(handler: S3Handler): (request: IncomingMessage, response: ServerResponse) => void {
   return (request, response) => { handler(request, response, true) }
+}
+
+/** What node:http itself has to bound. Bodies have clocks of their own, so there is no limit on a whole request. */
+export function s3ServerOptions(limits: S3Limits): ServerOptions {
+  return {
+    maxHeaderSize: limits.maxHeaderBytes,
+    headersTimeout: 60_000,
+    requestTimeout: 0,
+    keepAliveTimeout: 65_000,
+    noDelay: true,
+    insecureHTTPParser: false,
+    // Header values are used as they were sent, from rawHeaders.
+    joinDuplicateHeaders: true,
+  }
+}
+
+/** Listener for 'clientError': what node could not parse, or a connection that broke in the middle of a request. */
+export function s3ClientError(error: NodeJS.ErrnoException, socket: Duplex): void {
+  const response = answering.get(socket)
+  const midAnswer = response !== undefined && response.headersSent && !response.writableFinished
+  if (error.code === 'ECONNRESET' || !socket.writable || midAnswer) {
+    socket.destroy()
+    return
+  }
+  const midRequest = response !== undefined && !response.writableFinished
+  let answer: string
+  if (error.code === 'HPE_HEADER_OVERFLOW') {
+    answer = rawError('400 Bad Request', 'RequestHeaderSectionTooLarge',
+      'The request header and query parameters used to make the request exceed the maximum allowed size.')
+  } else if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT') {
+    answer = rawError('400 Bad Request', 'RequestTimeout',
+      'Your socket connection to the server was not read from or written to within the timeout period.')
+  } else if (midRequest) {
+    answer = rawError('400 Bad Request', 'IncompleteBody',
+      'You did not provide the number of bytes specified by the Content-Length HTTP header.')
+  } else {
+    answer = rawError('400 Bad Request', 'InvalidRequest', 'The request is not valid HTTP.')
+  }
+  socket.end(answer, () => { socket.destroy() })
 }

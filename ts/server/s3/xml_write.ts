@@ -7,7 +7,8 @@ export const XML_DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n'
 export const S3_NAMESPACE = 'http://s3.amazonaws.com/doc/2006-03-01/'
 
 const SPECIAL = /[&<>"\r\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff\ud800-\udfff]/
-const SPECIAL_ALL = /[&<>"\r]|[\ud800-\udbff][\udc00-\udfff]|[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff\ud800-\udfff]/g
+const SPECIAL_ALL =
+  /[&<>"\r]|[\ud800-\udbff][\udc00-\udfff]|[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff\ud800-\udfff]/g
 
 function escapeOne(found: string): string {
   switch (found) {

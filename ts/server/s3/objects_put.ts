@@ -1,0 +1,28 @@
+/** PutObject. */
+import type { OutgoingHttpHeaders } from 'node:http'
+import type { Checksum } from '../../meta/schema.js'
+import { checksumHeader, checksumText } from './checksums.js'
+import type { Exchange } from './exchange.js'
+import { objectAttributes, quoted, writeCondition } from './headers.js'
+
+export async function putObject(exchange: Exchange): Promise<void> {
+  const { options, bucket, key, ownerId, signal } = exchange
+  const attributes = objectAttributes(exchange)
+  const condition = writeCondition(exchange)
+  const plan = exchange.plan({
+    maxBytes: options.limits.maxPutBytes, tooLarge: 'EntityTooLarge', lengthRequired: true, defaultChecksum: true,
+  })
+  const body = exchange.openBody(plan)
+  const result = await options.store.putObject({
+    bucket, key, ownerId, body, attributes, signal, ...(condition === undefined ? {} : { condition }),
+  })
+  exchange.sendEmpty(200, { ETag: quoted(result.etag), ...checksumHeaders(result.checksum) })
+}
+
+/** The checksum of what was stored, and its type. */
+export function checksumHeaders(checksum: Checksum | undefined, partCount = 1): OutgoingHttpHeaders {
+  if (checksum === undefined) return {}
+  return {
+    [checksumHeader(checksum.algorithm)]: checksumText(checksum, partCount), 'x-amz-checksum-type': checksum.type,
+  }
+}
