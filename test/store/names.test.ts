@@ -7,7 +7,9 @@ test('bucket names follow the rules of S3', () => {
   for (const good of ['abc', 'a-b', 'a.b.c', '0ab', 'a'.repeat(63), 'my-bucket.2024', '1.2.3']) {
     assert.equal(bucketNameProblem(good), undefined, good)
   }
-  const bad = ['', 'ab', 'a'.repeat(64), 'Abc', 'a_b', '-ab', 'ab-', '.ab', 'ab.', 'a..b', '192.168.5.4', 'xn--abc',
+  const bad = ['', 'ab', 'a'.repeat(64), 'Abc', 'a_b', '-ab', 'ab-', '.ab', 'ab.', 'a..b',
+    '192.168.5.4',
+    'xn--abc',
     'abc-s3alias', 'abc--ol-s3', 'sthree-x', 'a b', 'äbc', 'abc\n', 'a/b']
   for (const name of bad) assert.notEqual(bucketNameProblem(name), undefined, name)
 })

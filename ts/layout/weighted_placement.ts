@@ -28,9 +28,8 @@ export class WeightedPlacement implements Placement {
 
   select(dataId: DataId): number {
     // The last four bytes are random (drive.ts); 32 bits over 65,537 slots are even to one part in 65,000.
-    const end = dataId.length
-    const bits =
-      (((dataId[end - 4] ?? 0) << 24) | ((dataId[end - 3] ?? 0) << 16) | ((dataId[end - 2] ?? 0) << 8) | (dataId[end - 1] ?? 0)) >>> 0
+    let bits = 0
+    for (let i = dataId.length - 4; i < dataId.length; i++) bits = ((bits << 8) | (dataId[i] ?? 0)) >>> 0
     return this.#table[bits % this.#table.length] ?? 0
   }
 }

@@ -75,6 +75,8 @@ export interface MetadataReader {
   parts(bucketId: number, key: string, uploadId: string, after: number, limit: number): UploadPartRecord[]
   /** Reverse record of a data id, undefined when nothing references it. */
   owner(set: number, dataId: Uint8Array): DataOwner | undefined
+  /** 'garbage' while a data id waits to be collected; 'unknown' when nothing owns it and nothing will collect it. */
+  dataState(set: number, dataId: Uint8Array): 'owned' | 'garbage' | 'unknown'
   /** Reverse records of a set after a data id, ordered by data id. */
   owners(set: number, after: Uint8Array | undefined, limit: number): DataOwner[]
   /** Oldest first. */

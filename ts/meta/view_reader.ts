@@ -91,6 +91,12 @@ export abstract class ViewReader implements MetadataReader {
     return record === undefined || record.garbage === true ? undefined : toOwner(set, dataId, record)
   }
 
+  dataState(set: number, dataId: Uint8Array): 'owned' | 'garbage' | 'unknown' {
+    const record = this.#get<OwnerRecord>(keys.ownerKey(set, dataId))
+    if (record === undefined) return 'unknown'
+    return record.garbage === true ? 'garbage' : 'owned'
+  }
+
   owners(set: number, after: Uint8Array | undefined, limit: number): DataOwner[] {
     const prefix = keys.systemKey(keys.SYSTEM.owner, keys.u32(set))
     const from = after === undefined ? prefix : Buffer.concat([prefix, after, Buffer.of(0)])

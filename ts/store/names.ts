@@ -12,7 +12,6 @@ const IPV4_SHAPE = /^\d{1,3}(?:\.\d{1,3}){3}$/
 const RESERVED_PREFIXES = ['xn--', 'sthree-', 'amzn-s3-demo-']
 const RESERVED_SUFFIXES = ['-s3alias', '--ol-s3', '.mrap', '--x-s3', '--table-s3']
 // Everything outside XML 1.0's Char, and unpaired surrogates (the u flag makes a pair one character).
-// eslint-disable-next-line no-control-regex -- control characters are what this looks for
 const NOT_XML = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]|\p{Surrogate}/u
 
 /** Why the name is no bucket name, undefined when it is one. */

@@ -1,0 +1,421 @@
+/**
+ * A whole store over simulated drives: workers with their own Store, sets and drives, one background thread whose jobs
+ * the test steps, and metadata by SimulatedMetadata. Time is virtual, chance comes from one seed.
+ *
+ *   const sim = await SimulatedStore.create({ seed: 7 })
+ *   await sim.run(sim.worker(0).store.createBucket('bucket', 'owner', 'region'))
+ *   await sim.crash('powerCut')            // or 'kill'; then sim is the next process over what is left
+ *   await sim.settleBackground()           // heals, fences, collects, finds orphans until nothing is left to do
+ */
+import { createHash } from 'node:crypto'
+import { LocalDrive, prepareLayout } from '../../ts/drive/local_drive.js'
+import { DriveTable, type DriveRow } from '../../ts/drive/drive_table.js'
+import { SimulatedDisk, SimulatedDrive } from '../../ts/drive/simulated_io.js'
+import type { Damage, PartLocation } from '../../ts/erasure/erasure_set.js'
+import { LocalSet } from '../../ts/erasure/local_set.js'
+import { SlabPool } from '../../ts/erasure/slab.js'
+import { WeightedPlacement } from '../../ts/layout/weighted_placement.js'
+import type { MetadataEngine } from '../../ts/meta/engine.js'
+import type { DriveRecord, ObjectAttributes, SetRecord } from '../../ts/meta/schema.js'
+import { Background, type BackgroundOptions } from '../../ts/store/background/background.js'
+import type { BackgroundEnvironment, BackgroundJob } from '../../ts/store/background/job.js'
+import { Throttle } from '../../ts/store/background/throttle.js'
+import type { StoreLimits } from '../../ts/store/context.js'
+import { DamageQueue } from '../../ts/store/damage_queue.js'
+import { DataIds } from '../../ts/store/data_ids.js'
+import { PartHasher } from '../../ts/store/digests.js'
+import type { BodyDigests, BodySource } from '../../ts/store/object_store.js'
+import { PinBoard, Pins } from '../../ts/store/pins.js'
+import { Store } from '../../ts/store/store.js'
+import { randomInteger, seededRandom, type Random } from '../../ts/util/random.js'
+import { SimulatedMetadata, SimulatedMetadataStore } from './simulated_metadata.js'
+import { VirtualClock } from './virtual_clock.js'
+
+export const PLAIN: ObjectAttributes = { headers: {}, userMetadata: {}, storageClass: 'STANDARD' }
+
+export interface SimulatedStoreOptions {
+  seed: number
+  k?: number
+  m?: number
+  sets?: number
+  workers?: number
+  stripeSize?: number
+  limits?: Partial<StoreLimits>
+  background?: BackgroundOptions
+  epochIds?: number
+}
+
+export interface SimulatedWorker {
+  store: Store
+  metadata: MetadataEngine
+  dataIds: DataIds
+  pins: Pins
+  damage: DamageQueue
+  sets: Map<number, LocalSet>
+}
+
+export class SimulatedStore {
+  readonly random: Random
+  readonly clock: VirtualClock
+  readonly options: Required<SimulatedStoreOptions>
+  readonly metadataStore = new SimulatedMetadataStore()
+  /** Every drive that ever was, by number. */
+  readonly drives = new Map<number, SimulatedDrive>()
+  readonly rows = new Map<number, DriveRow>()
+  /** What was reported as an error below the S3 layer. */
+  readonly reports: { what: string; error: unknown }[] = []
+  metadata: SimulatedMetadata
+  board!: PinBoard
+  workers: SimulatedWorker[] = []
+  background!: Background
+  environment!: BackgroundEnvironment
+  #backgroundSets = new Map<number, LocalSet>()
+  #backgroundDrives = new Map<number, LocalDrive>()
+  #wall = 1_700_000_000_000
+
+  private constructor(options: SimulatedStoreOptions) {
+    this.options = {
+      k: 2, m: 2, sets: 1, workers: 1, stripeSize: 4096, limits: { minPartSize: 1000 }, epochIds: 1_000_000,
+      ...options,
+      background: {
+        collector: { graceMs: 0 },
+        epochFence: { unseenMs: 0, drainMs: 0 },
+        orphanSearch: { intervalMs: 3_600_000 },
+        driveHealer: { pauseMs: 0 },
+        ...options.background,
+      },
+    }
+    this.random = seededRandom(options.seed)
+    this.clock = new VirtualClock(() => this.operations + this.metadata.batches)
+    this.metadata = new SimulatedMetadata(this.metadataStore, this.random)
+  }
+
+  static async create(options: SimulatedStoreOptions): Promise<SimulatedStore> {
+    const sim = new SimulatedStore(options)
+    await sim.#format()
+    await sim.#start()
+    return sim
+  }
+
+  /** I/O operations done by all drives. */
+  get operations(): number {
+    let sum = 0
+    for (const drive of this.drives.values()) sum += drive.operations
+    return sum
+  }
+
+  /** Milliseconds since 1970, a new one every time. */
+  readonly wallMs = (): number => ++this.#wall
+
+  worker(index = 0): SimulatedWorker {
+    const worker = this.workers[index]
+    if (worker === undefined) throw new RangeError('no such worker')
+    return worker
+  }
+
+  get store(): Store {
+    return this.worker().store
+  }
+
+  /** Lets time move while `work` waits for it. */
+  run<T>(work: Promise<T>): Promise<T> {
+    return this.clock.run(work)
+  }
+
+  /** All reads of metadata by tests: always the newest state. */
+  get reader(): MetadataEngine['reader'] {
+    const { reader } = this.metadata.client()
+    return reader
+  }
+
+  /** Members of all sets now. */
+  members(): DriveRecord[] {
+    return this.reader.drives().filter((drive) => drive.state === 'member')
+  }
+
+  /** Ends the process at once and starts the next one. */
+  async crash(how: 'kill' | 'powerCut'): Promise<void> {
+    this.metadata.die()
+    for (const drive of this.drives.values()) {
+      drive.beforeOperation = undefined
+      if (how === 'powerCut') drive.powerCut()
+      else drive.kill()
+    }
+    await this.#start()
+  }
+
+  /** Takes a drive away: its paths are not there. */
+  lose(number: number): void {
+    this.drive(number).missing = true
+    this.rows.get(number)?.set('offline', 'missing')
+  }
+
+  /** Brings a lost drive back as it was. */
+  bringBack(number: number): void {
+    this.drive(number).missing = false
+    this.rows.get(number)?.set('online', 'none')
+  }
+
+  drive(number: number): SimulatedDrive {
+    const drive = this.drives.get(number)
+    if (drive === undefined) throw new RangeError(`no drive ${String(number)}`)
+    return drive
+  }
+
+  /** A blank drive takes the place of another. Its number. */
+  async replace(old: number): Promise<number> {
+    const record = this.reader.drives().find((drive) => drive.number === old)
+    if (record === undefined) throw new RangeError(`no drive ${String(old)}`)
+    const number = Math.max(...this.drives.keys()) + 1
+    await this.#addDrive(number)
+    this.lose(old)
+    const drive: DriveRecord = { ...record, number, driveId: driveId(number), epoch: record.epoch + 1, healing: true }
+    const metadata = this.metadata.client()
+    const result = await this.run(metadata.propose({ kind: 'replaceDrive', old, drive, nowMs: this.wallMs() }))
+    if (!result.ok) throw new Error(`replaceDrive: ${result.refusal} ${result.detail}`)
+    this.#connectAll()
+    return number
+  }
+
+  /** Runs background jobs until none finds anything more to do. */
+  async settleBackground(rounds = 8): Promise<void> {
+    this.background.healer.retryNow()
+    this.background.driveHealer.retryNow()
+    for (const set of this.#backgroundSets.keys()) this.background.presence.request(set)
+    for (let round = 0; round < rounds; round++) {
+      this.background.orphanSearch.startNow()
+      for (const job of this.background.jobs) await this.runJob(job)
+      this.clock.advance(60_000)
+    }
+    for (const worker of this.workers) await this.run(worker.damage.settled())
+  }
+
+  /** Slices of one job until it is idle. */
+  async runJob(job: BackgroundJob): Promise<void> {
+    for (let slice = 0; slice < 1000; slice++) {
+      const { againMs } = await this.run(job.runSlice(this.clock.now() + 50))
+      if (againMs > 0) return
+    }
+    throw new Error(`${job.name} does not come to an end`)
+  }
+
+  /** A whole scrub pass. */
+  async scrub(): Promise<void> {
+    const passes = (): number => this.background.scrubber.progress().counters['passes'] ?? 0
+    const before = passes()
+    this.background.scrubber.startNow()
+    for (let slice = 0; slice < 1000 && passes() === before; slice++) {
+      await this.run(this.background.scrubber.runSlice(this.clock.now() + 50))
+    }
+  }
+
+  /** Shard files on a drive: data id in hex -> path. */
+  shards(number: number): Map<string, string> {
+    const found = new Map<string, string>()
+    for (const { path } of this.drive(number).disk.files()) {
+      const match = /^shards\/.*?([0-9a-f]{32})[^/]*$/.exec(path)
+      if (match?.[1] !== undefined) found.set(match[1], path)
+    }
+    return found
+  }
+
+  /** Locations of all parts that metadata references. */
+  locations(): PartLocation[] {
+    const reader = this.reader
+    const found: PartLocation[] = []
+    for (const set of reader.sets()) {
+      for (const owner of reader.owners(set.number, undefined, 1_000_000)) {
+        const { bucketId, key, uploadId, partNumber } = owner
+        const body = reader.object(bucketId, key)?.body
+        const part =
+          uploadId !== ''
+            ? reader.parts(bucketId, key, uploadId, partNumber - 1, 1)[0]
+            : body?.kind === 'part' ? body.part : undefined
+        if (part === undefined) throw new Error('an owner record points nowhere')
+        found.push(part.location)
+      }
+    }
+    return found
+  }
+
+  async #format(): Promise<void> {
+    const { k, m, sets: setCount, stripeSize } = this.options
+    const sets: SetRecord[] = []
+    const drives: DriveRecord[] = []
+    for (let set = 0; set < setCount; set++) {
+      const numbers = Array.from({ length: k + m }, (_, position) => set * (k + m) + position + 1)
+      sets.push({ number: set, pool: 0, k, m, drives: numbers })
+      for (const [position, number] of numbers.entries()) {
+        await this.#addDrive(number)
+        drives.push({
+          number, driveId: driveId(number), pool: 0, set, position, epoch: 1, state: 'member', healing: false,
+        })
+      }
+    }
+    const cluster = { clusterId: 'simulated', createdMs: 1, featureLevel: 1, stripeSize }
+    const result = await this.run(this.metadata.client().propose({ kind: 'initCluster', cluster, sets, drives }))
+    if (!result.ok) throw new Error(`initCluster: ${result.refusal} ${result.detail}`)
+  }
+
+  async #addDrive(number: number): Promise<void> {
+    const timer = (fire: () => void, ms: number): (() => void) => this.clock.after(ms, fire)
+    const random = seededRandom(randomInteger(this.random, 0x7fffffff))
+    const drive = new SimulatedDrive(new SimulatedDisk(), { random, timer })
+    this.drives.set(number, drive)
+    const io = drive.connect()
+    await this.run(prepareLayout(io))
+    await this.run(io.close())
+    const row = DriveTable.create(1, () => this.clock.now()).row(0)
+    row.number = number
+    row.set('online', 'none')
+    this.rows.set(number, row)
+  }
+
+  /** A process: workers in slots 0.., the background thread in the last one. */
+  async #start(): Promise<void> {
+    this.metadata = new SimulatedMetadata(this.metadataStore, this.random)
+    this.board = PinBoard.create(this.options.workers + 1)
+    for (const [number, row] of this.rows) if (!this.drive(number).missing) row.set('online', 'none')
+    this.workers = Array.from({ length: this.options.workers }, (_, slot) => this.#makeWorker(slot))
+    this.#makeBackground(this.options.workers)
+    this.#connectAll()
+    for (const drive of this.#backgroundDrives.values()) {
+      if (drive.readable) await this.run(drive.cleanTemporary().catch(() => 0))
+    }
+  }
+
+  #makeWorker(slot: number): SimulatedWorker {
+    const metadata = this.metadata.client()
+    const pins = new Pins(this.board, slot)
+    const dataIds = new DataIds(metadata, this.board, slot, {
+      worker: `worker ${String(slot)}`,
+      now: () => this.clock.now(),
+      epochIds: this.options.epochIds,
+      random: (into) => {
+        for (let i = 0; i < into.length; i++) into[i] = randomInteger(this.random, 256)
+      },
+    })
+    const sets = new Map<number, LocalSet>()
+    const report = (what: string, error: unknown): void => {
+      this.reports.push({ what, error })
+    }
+    const damage = new DamageQueue(metadata, {
+      quietMs: 0, wallMs: this.wallMs, onError: (error) => { report('damage', error) },
+    })
+    const targets = this.reader.sets().map((set) => ({ set: set.number, weight: 1, state: 'active' as const }))
+    const store = new Store({
+      metadata, pins, dataIds,
+      set: (number) => sets.get(number),
+      placement: new WeightedPlacement(targets, 101),
+      limits: this.options.limits,
+      now: this.wallMs,
+      unknownRetryMs: [],
+      onError: report,
+    })
+    this.board.claim(slot)
+    return { store, metadata, dataIds, pins, damage, sets }
+  }
+
+  #makeBackground(slot: number): void {
+    this.board.claim(slot)
+    const metadata = this.metadata.client()
+    const throttle = new Throttle(this.clock, 0)
+    this.#backgroundSets = new Map()
+    this.environment = {
+      metadata,
+      board: this.board,
+      pins: new Pins(this.board, slot),
+      set: (number) => this.#backgroundSets.get(number),
+      drive: (number) => this.#backgroundDrives.get(number),
+      clock: this.clock,
+      wallMs: this.wallMs,
+      report: (what, error) => {
+        this.reports.push({ what, error })
+      },
+    }
+    this.background = new Background(this.environment, throttle, this.options.background)
+  }
+
+  /** Gives every thread its drives and sets, as metadata has them now. */
+  #connectAll(): void {
+    const { reader } = this.metadata.client()
+    const records = reader.drives()
+    const successor = (old: number): number | undefined => {
+      const gone = records.find((drive) => drive.number === old)
+      return records.find(
+        (drive) => drive.state === 'member' && drive.set === gone?.set && drive.position === gone.position,
+      )?.number
+    }
+    const connect = (onDamage: (damage: Damage) => void, sets: Map<number, LocalSet>): Map<number, LocalDrive> => {
+      const mine = new Map<number, LocalDrive>()
+      for (const { number, set, position, state } of records) {
+        const row = this.rows.get(number)
+        if (state !== 'member' || row === undefined) continue
+        mine.set(number, new LocalDrive({ io: this.drive(number).connect(), number, set, position, row }))
+      }
+      for (const set of reader.sets()) {
+        const drives = [...mine.values()].filter((drive) => drive.set === set.number)
+        sets.set(set.number, new LocalSet(set, drives, {
+          stripeSize: this.options.stripeSize, slabs: new SlabPool(64 << 20), clock: this.clock, onDamage, successor,
+        }))
+      }
+      return mine
+    }
+    for (const worker of this.workers) connect(worker.damage.report, worker.sets)
+    this.#backgroundDrives = connect(() => undefined, this.#backgroundSets)
+  }
+}
+
+function driveId(number: number): string {
+  return `drive-${String(number)}`
+}
+
+/** A body of these bytes in pieces, digested as the front end does it. */
+export class TestBody implements BodySource {
+  readonly size: number
+  readonly #bytes: Uint8Array
+  readonly #pieceSize: number
+  readonly #hasher = new PartHasher({ checksum: 'CRC64NVME' })
+  /** Called before each piece and at the end; may throw or wait. */
+  before: (at: number) => Promise<void> | void = () => undefined
+
+  constructor(bytes: Uint8Array, pieceSize = 1500, size: number = bytes.length) {
+    this.#bytes = bytes
+    this.#pieceSize = pieceSize
+    this.size = size
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array> {
+    for (let at = 0; at < this.#bytes.length; at += this.#pieceSize) {
+      await this.before(at)
+      const piece = this.#bytes.subarray(at, at + this.#pieceSize)
+      this.#hasher.update(piece)
+      yield piece
+    }
+    await this.before(this.#bytes.length)
+  }
+
+  digests(): BodyDigests {
+    const { md5, checksum } = this.#hasher.digests()
+    return checksum === undefined ? { md5 } : { md5, checksum }
+  }
+}
+
+export async function readAll(data: AsyncIterable<Uint8Array>): Promise<Buffer> {
+  const chunks: Uint8Array[] = []
+  for await (const chunk of data) chunks.push(chunk)
+  return Buffer.concat(chunks)
+}
+
+export function md5Hex(bytes: Uint8Array): string {
+  return createHash('md5').update(bytes).digest('hex')
+}
+
+export function randomBody(random: Random, size: number): Buffer {
+  const out = Buffer.alloc(size)
+  for (let i = 0; i < size; i += 4) {
+    const word = Math.floor(random() * 0x100000000)
+    for (let j = i; j < Math.min(i + 4, size); j++) out[j] = (word >>> (8 * (j - i))) & 255
+  }
+  return out
+}

@@ -1,0 +1,121 @@
+/**
+ * Runs the jobs of one background thread. Each job has its own loop of slices, so a long heal does not hold
+ * up collection; bandwidth is shared through the throttle. A slice that fails is reported and tried again
+ * after a pause.
+ */
+import type { BackgroundEnvironment, BackgroundJob } from './job.js'
+import type { BackgroundProgress, JobName, JobProgress } from './progress.js'
+import type { Throttle } from './throttle.js'
+
+const SLICE_MS = 50
+const FIRST_PAUSE_MS = 500
+const LONGEST_PAUSE_MS = 30_000
+
+interface Lane {
+  job: BackgroundJob
+  paused: boolean
+  /** Ends the current wait. */
+  wake: () => void
+  ended: Promise<void>
+}
+
+export class BackgroundRunner {
+  readonly #env: BackgroundEnvironment
+  readonly #throttle: Throttle
+  readonly #lanes = new Map<JobName, Lane>()
+  #stopping = false
+
+  constructor(env: BackgroundEnvironment, throttle: Throttle) {
+    this.#env = env
+    this.#throttle = throttle
+  }
+
+  start(jobs: readonly BackgroundJob[]): void {
+    for (const job of jobs) {
+      const lane: Lane = { job, paused: false, wake: () => undefined, ended: Promise.resolve() }
+      this.#lanes.set(job.name, lane)
+      lane.ended = this.#run(lane)
+    }
+  }
+
+  /** The job ends its slice and then waits. */
+  pause(name: JobName): void {
+    const lane = this.#lanes.get(name)
+    if (lane !== undefined) lane.paused = true
+  }
+
+  resume(name: JobName): void {
+    const lane = this.#lanes.get(name)
+    if (lane === undefined) return
+    lane.paused = false
+    lane.wake()
+  }
+
+  /** Ends a job's wait, as when there is new work for it. */
+  wake(name: JobName): void {
+    this.#lanes.get(name)?.wake()
+  }
+
+  /** Ends all jobs after their slices; no longer than `timeoutMs`. */
+  async stop(timeoutMs: number): Promise<void> {
+    this.#stopping = true
+    this.#throttle.release()
+    const lanes = [...this.#lanes.values()]
+    for (const lane of lanes) lane.wake()
+    let cancel = (): void => undefined
+    const late = new Promise<void>((resolve) => {
+      cancel = this.#env.clock.after(timeoutMs, resolve)
+    })
+    await Promise.race([Promise.all(lanes.map((lane) => lane.ended)), late])
+    cancel()
+  }
+
+  async progress(): Promise<BackgroundProgress> {
+    const { collectionEnabled } = await this.#env.metadata.status()
+    const { reader } = this.#env.metadata
+    reader.refresh()
+    const { garbage, heals } = reader.counts()
+    const jobs = [...this.#lanes.values()].map(({ job, paused }): JobProgress => {
+      const progress = job.progress()
+      return paused ? { ...progress, state: 'paused' } : progress
+    })
+    const { limit, used } = this.#throttle
+    return { bandwidthLimit: limit, bandwidthUsed: used, garbage, heals, collectionEnabled, jobs }
+  }
+
+  async #run(lane: Lane): Promise<void> {
+    let pauseMs = FIRST_PAUSE_MS
+    while (!this.#stopping) {
+      if (lane.paused) {
+        await this.#wait(lane, LONGEST_PAUSE_MS)
+        continue
+      }
+      let waitMs: number
+      try {
+        waitMs = (await lane.job.runSlice(this.#env.clock.now() + SLICE_MS)).againMs
+        pauseMs = FIRST_PAUSE_MS
+      } catch (error) {
+        this.#env.report(`job ${lane.job.name}`, error)
+        waitMs = pauseMs
+        pauseMs = Math.min(pauseMs * 2, LONGEST_PAUSE_MS)
+      }
+      // Even a job with more to do lets the thread's other work run.
+      await this.#wait(lane, waitMs)
+    }
+  }
+
+  #wait(lane: Lane, ms: number): Promise<void> {
+    if (this.#stopping) return Promise.resolve()
+    return new Promise((resolve) => {
+      const cancel = this.#env.clock.after(ms, () => {
+        lane.wake = () => undefined
+        resolve()
+      })
+      lane.wake = () => {
+        cancel()
+        lane.wake = () => undefined
+        resolve()
+      }
+    })
+  }
+}
