@@ -88,10 +88,6 @@ export class SimulatedView implements ViewStore {
     return bytes
   }
 
-  copyTo(): Promise<void> {
-    return Promise.reject(new Error('a simulated view has no files'))
-  }
-
   close(): Promise<void> {
     this.#closed = true
     return Promise.resolve()

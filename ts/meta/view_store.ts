@@ -39,7 +39,5 @@ export interface ViewStore extends ViewSnapshot {
   /** A snapshot that stays as it is until released. Hold it shortly: it keeps old pages from being used again. */
   snapshot(): ViewSnapshot & { release(): void }
   sizeBytes(): number
-  /** Writes a compact copy of the state now to a directory that does not exist yet. */
-  copyTo(path: string): Promise<void>
   close(): Promise<void>
 }

@@ -1,0 +1,115 @@
+import assert from 'node:assert/strict'
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { after, describe, it } from 'node:test'
+import { SimulatedDisk, SimulatedDrive } from '../../ts/drive/simulated_io.js'
+import type { MetaDrive } from '../../ts/meta/drive_files.js'
+import { LocalEngine } from '../../ts/meta/local_engine.js'
+import type { LocalEngineOptions } from '../../ts/meta/local_engine.js'
+import { SimulatedViews } from '../../ts/meta/views.js'
+import { FileIo } from './file_io.js'
+import { createBucket, dataId, part, putObject } from './support.js'
+
+const roots: string[] = []
+after(() => {
+  for (const root of roots) rmSync(root, { recursive: true, force: true })
+})
+
+/** Drives in memory that outlive engines. */
+class Simulation {
+  readonly drives = [1, 2, 3, 4].map(() => new SimulatedDrive(new SimulatedDisk()))
+  readonly views = new SimulatedViews()
+  readonly notes: string[] = []
+
+  options(numbers = [1, 2, 3, 4]): LocalEngineOptions {
+    const drives = numbers.map((number): MetaDrive => this.drive(number))
+    return { drives, copies: 3, views: this.views, log: { fileSize: 65536 }, flushEveryMs: 20, note: (text) => this.notes.push(text) }
+  }
+
+  drive(number: number): MetaDrive {
+    return { number, io: (this.drives[number - 1] as SimulatedDrive).connect(), path: `/simulated/${String(number)}` }
+  }
+}
+
+function realDrives(count: number): MetaDrive[] {
+  const root = mkdtempSync(`${tmpdir()}/ostraka-meta-`)
+  roots.push(root)
+  return Array.from({ length: count }, (_, at) => {
+    mkdirSync(`${root}/${String(at + 1)}`)
+    return { number: at + 1, io: new FileIo(`${root}/${String(at + 1)}`), path: `${root}/${String(at + 1)}` }
+  })
+}
+
+async function fill(engine: LocalEngine, from: number, to: number): Promise<void> {
+  const results = await Promise.all(
+    Array.from({ length: to - from }, (_, at) => engine.propose(putObject(1, `key-${String(from + at)}`, part(dataId(1), 10)))),
+  )
+  for (const result of results) assert.ok(result.ok, JSON.stringify(result))
+}
+
+async function start(engine: LocalEngine): Promise<void> {
+  assert.ok((await engine.propose({ kind: 'openEpoch', nowMs: 1, worker: 'w' })).ok)
+  assert.ok((await engine.propose(createBucket('b'))).ok)
+}
+
+function count(engine: LocalEngine): number {
+  engine.reader.refresh()
+  const page = engine.reader.list({ bucketId: 1, prefix: '', delimiter: '', after: '', limit: 100_000 })
+  assert.equal(page.entries.length, engine.reader.bucket('b')?.objectCount)
+  return page.entries.length
+}
+
+describe('local engine over simulated drives', () => {
+  it('answers when a command is applied, and has it all after a clean restart', async () => {
+    const simulation = new Simulation()
+    const engine = await LocalEngine.open(simulation.options())
+    await start(engine)
+    await fill(engine, 0, 300)
+    assert.equal(count(engine), 300)
+    const status = await engine.status()
+    assert.deepEqual(status.copies.map((copy) => copy.drive), [1, 2, 3])
+    await engine.close()
+    const again = await LocalEngine.open(simulation.options())
+    assert.equal(count(again), 300)
+    assert.deepEqual(simulation.notes, [])
+    await again.close()
+  })
+
+  it('goes on without a copy whose drive fails, remakes it elsewhere, and refuses the stale copy', async () => {
+    const simulation = new Simulation()
+    const engine = await LocalEngine.open({ ...simulation.options(), replaceAfterMs: 0 })
+    await start(engine)
+    await fill(engine, 0, 50)
+    const end = simulation.drives[0]?.addFault({ op: 'sync', fault: { error: 'EIO' } })
+    await fill(engine, 50, 100)
+    assert.equal(count(engine), 100)
+    assert.equal((await engine.status()).copies.filter((copy) => copy.state === 'online').length, 2)
+    while (!(await engine.remakeCopies())) await new Promise((resolve) => setTimeout(resolve, 5))
+    await fill(engine, 100, 120)
+    const online = (await engine.status()).copies.filter((copy) => copy.state === 'online')
+    assert.deepEqual(online.map((copy) => copy.drive).sort(), [2, 3, 4])
+    assert.deepEqual((await engine.compareCopies(() => Promise.resolve())).bad, [])
+    await engine.close()
+    end?.()
+    const again = await LocalEngine.open(simulation.options([2, 3, 4]))
+    assert.equal(count(again), 120)
+    await again.close()
+  })
+})
+
+describe('local engine over LMDB', () => {
+  it('serves, restarts cleanly, and restarts after a crash', async () => {
+    const drives = realDrives(3)
+    const options: LocalEngineOptions = { drives, copies: 2, log: { fileSize: 1 << 20 }, flushEveryMs: 1_000_000 }
+    const engine = await LocalEngine.open(options)
+    await start(engine)
+    await fill(engine, 0, 1000)
+    assert.equal(count(engine), 1000)
+    await engine.close()
+    const again = await LocalEngine.open(options)
+    assert.equal(count(again), 1000)
+    await fill(again, 1000, 1500)
+    assert.deepEqual((await again.compareCopies(() => Promise.resolve())).bad, [])
+    await again.close()
+  })
+})

@@ -1,0 +1,85 @@
+/** Making, opening and removing the views of a copy: in LMDB, or in memory for simulations. */
+import { META, driveDurability, listNames, makeDirectory, removeDirectory } from './drive_files.js'
+import type { MetaDrive } from './drive_files.js'
+import { MetadataError } from './engine.js'
+import { LmdbView } from './lmdb_view.js'
+import { SimulatedView, SimulatedViewMedium } from './simulated_view.js'
+import { verifyInChild } from './verify_child.js'
+import type { ViewStore } from './view_store.js'
+
+export interface ViewFactory {
+  /** Names of what looks like a view on this drive, finished or not. */
+  list(drive: MetaDrive): Promise<string[]>
+  create(drive: MetaDrive, name: string): Promise<ViewStore>
+  /** With `verify`, everything in it is checked first. Throws MetadataError 'corrupt'. */
+  open(drive: MetaDrive, name: string, verify: boolean): Promise<ViewStore>
+  remove(drive: MetaDrive, name: string): Promise<void>
+  /** What readers in other threads open. */
+  path(drive: MetaDrive, name: string): string
+}
+
+const NAME = /^view-[0-9a-f]{1,12}$/
+
+/** A name that none of `names` has, and that was not used before as long as the newest is kept. */
+export function nextViewName(names: readonly string[]): string {
+  const numbers = names.map((name) => Number.parseInt(name.slice('view-'.length), 16))
+  return `view-${(Math.max(0, ...numbers) + 1).toString(16)}`
+}
+
+export const lmdbViews: ViewFactory = {
+  async list(drive) {
+    return (await listNames(drive.io, META)).filter((name) => NAME.test(name))
+  },
+  async create(drive, name) {
+    await makeDirectory(drive.io, `${META}/${name}`)
+    return LmdbView.create(driveDurability(drive, `${META}/${name}`))
+  },
+  async open(drive, name, verify) {
+    const files = driveDurability(drive, `${META}/${name}`)
+    if (verify) {
+      LmdbView.recover(files.path)
+      await verifyInChild(files.path)
+    }
+    return LmdbView.open(files)
+  },
+  async remove(drive, name) {
+    await removeDirectory(drive.io, `${META}/${name}`)
+  },
+  path(drive, name) {
+    return `${drive.path}/${META}/${name}`
+  },
+}
+
+/** Views in memory that outlive an engine: what is in `media` is what the drives hold. */
+export class SimulatedViews implements ViewFactory {
+  readonly media: Map<string, SimulatedViewMedium> = new Map()
+
+  list(drive: MetaDrive): Promise<string[]> {
+    const prefix = `${String(drive.number)}/`
+    const names = [...this.media.keys()].filter((name) => name.startsWith(prefix))
+    return Promise.resolve(names.map((name) => name.slice(prefix.length)))
+  }
+
+  create(drive: MetaDrive, name: string): Promise<ViewStore> {
+    const medium = new SimulatedViewMedium()
+    this.media.set(this.path(drive, name), medium)
+    return Promise.resolve(new SimulatedView(medium))
+  }
+
+  open(drive: MetaDrive, name: string): Promise<ViewStore> {
+    const medium = this.media.get(this.path(drive, name))
+    if (medium === undefined || medium.flushed.state.size === 0) {
+      return Promise.reject(new MetadataError('corrupt', 'a view was never flushed'))
+    }
+    return Promise.resolve(new SimulatedView(medium))
+  }
+
+  remove(drive: MetaDrive, name: string): Promise<void> {
+    this.media.delete(this.path(drive, name))
+    return Promise.resolve()
+  }
+
+  path(drive: MetaDrive, name: string): string {
+    return `${String(drive.number)}/${name}`
+  }
+}
