@@ -6,18 +6,25 @@
 
 #include <napi.h>
 
+#include <memory>
+
 #include "native/codec/zstd.h"
 
 namespace ostraka::addon {
 
+struct IoEnvironment;
+
 /// What belongs to one JavaScript thread; freed when its environment ends.
 struct Environment {
   codec::Zstd zstd;
+  /// Made by the first ioConnect.
+  std::shared_ptr<IoEnvironment> io;
 };
 
 void InitErasure(Napi::Env env, Napi::Object exports);
 void InitHash(Napi::Env env, Napi::Object exports);
 void InitCodec(Napi::Env env, Napi::Object exports);
+void InitIo(Napi::Env env, Napi::Object exports);
 void InitSocket(Napi::Env env, Napi::Object exports);
 
 /// Adds a function to the exports under `name`.

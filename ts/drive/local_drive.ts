@@ -238,6 +238,9 @@ export class LocalDrive implements Drive {
   }
 
   async #explain(access: Access, error: IoError): Promise<ShardError> {
+    if (access === 'read' && error.op === 'open' && NOT_A_FILE.includes(error.code)) {
+      return new ShardError('corrupt', this.number, error.message, -1, { cause: error })
+    }
     let code = shardErrorCode(error.code)
     if (code === 'missing') {
       const present = await this.#present()
@@ -267,6 +270,9 @@ function onlineRow(): DriveRow {
   row.set('online', 'none')
   return row
 }
+
+/** Something else than a regular file lies in place of a shard: a directory, a link, a FIFO. */
+const NOT_A_FILE: readonly string[] = ['EISDIR', 'ELOOP', 'EISNAM', 'ENXIO']
 
 function refusedDirect(error: unknown): boolean {
   if (!(error instanceof IoError)) return false

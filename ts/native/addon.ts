@@ -52,6 +52,22 @@ export interface NativeAddon {
   zstdCompress(data: Uint8Array, level: number): Buffer;
   zstdDecompress(data: Uint8Array, maxSize: number): Buffer;
 
+  ioConnect(receiver: (numbers: Float64Array, names: string[]) => void): void;
+  ioOpen(path: string, threads: number, queueLength: number): number;
+  ioSubmit(
+    client: number,
+    id: number,
+    background: number,
+    deadlineMs: number,
+    numbers: Float64Array,
+    paths: string,
+    buffers: readonly Uint8Array[],
+  ): number;
+  ioTake(id: number, into: readonly Uint8Array[]): void;
+  ioExpire(client: number, id: number): number;
+  ioClose(client: number): void;
+  ioExit(code: number): void;
+
   bindReusePort(host: string, port: number): { fd: number; port: number };
   setThreadNice(nice: number): void;
 }

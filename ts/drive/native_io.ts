@@ -1,0 +1,154 @@
+/**
+ * DriveIo over native/io: real files, on threads that belong to the drive alone.
+ *
+ * All threads of the process share the drive's threads and queues (the first one to open a path decides how many);
+ * handles belong to the NativeDriveIo that opened them. Written bytes are copied when a batch is submitted, so
+ * the rule of `DriveIo` about buffers after a deadline is kept even by callers that forget it.
+ */
+import { resolve } from 'node:path'
+import {
+  type DriveIo, IoError, type IoOp, type IoResult, isDrivePath, type RunOptions,
+} from './io.js'
+import {
+  closeDrive, Flag, IoBatch, Kind, MAX_BUFFERS, MAX_OPERATIONS, openDrive, type RawCompletion, RawIoError, submit,
+} from '../native/io.js'
+
+export interface NativeDriveIoOptions {
+  /** Threads of the drive (default 4), at most half of them for background work. */
+  threads?: number
+  /** Batches waiting at most, per queue (default 1024); beyond it, or beyond 512 MiB of bytes, EAGAIN. */
+  queueLength?: number
+  /** For `lock` and `refresh` (default 10 s). */
+  deadlineMs?: number
+}
+
+export class NativeDriveIo implements DriveIo {
+  /** Absolute. */
+  readonly path: string
+  readonly #client: number
+  readonly #deadlineMs: number
+  #pending = 0
+  #closed = false
+  #idle: (() => void)[] = []
+
+  /** Never waits for the drive: what is wrong with it shows with the first batch. */
+  constructor(path: string, options: NativeDriveIoOptions = {}) {
+    this.path = resolve(path)
+    this.#client = openDrive(this.path, options.threads ?? 4, options.queueLength ?? 1024)
+    this.#deadlineMs = options.deadlineMs ?? 10_000
+  }
+
+  get pending(): number {
+    return this.#pending
+  }
+
+  async run(ops: readonly IoOp[], options: RunOptions = {}): Promise<IoResult[]> {
+    if (ops.length === 0) return []
+    const batch = encode(ops)
+    const completion = await this.#submit(batch, options, (index) => ops[index]?.op ?? 'run')
+    return decode(ops, completion)
+  }
+
+  async lock(): Promise<boolean> {
+    const batch = new IoBatch(1)
+    batch.onDrive(Kind.lock)
+    const { results } = await this.#submit(batch, { deadlineMs: this.#deadlineMs }, () => 'lock')
+    return results[0]?.a === 1
+  }
+
+  async refresh(): Promise<void> {
+    const batch = new IoBatch(1)
+    batch.onDrive(Kind.refresh)
+    await this.#submit(batch, { deadlineMs: this.#deadlineMs, background: true }, () => 'refresh')
+  }
+
+  async close(timeoutMs = 10_000): Promise<void> {
+    if (this.#closed) return
+    this.#closed = true
+    if (this.#pending > 0) {
+      await new Promise<void>((done) => {
+        const timer = setTimeout(done, timeoutMs)
+        this.#idle.push(() => {
+          clearTimeout(timer)
+          done()
+        })
+      })
+    }
+    closeDrive(this.#client)
+  }
+
+  async #submit(batch: IoBatch, options: RunOptions, nameOf: (index: number) => string): Promise<RawCompletion> {
+    if (this.#closed) throw new IoError('ESHUTDOWN', -1, 'run')
+    this.#pending++
+    try {
+      return await submit(this.#client, batch, options.background === true, options.deadlineMs)
+    } catch (error) {
+      if (!(error instanceof RawIoError)) throw error
+      const name = error.index < 0 ? 'run' : nameOf(error.index)
+      throw new IoError(error.code, error.index, name, this.path)
+    } finally {
+      this.#pending--
+      if (this.#pending === 0) for (const done of this.#idle.splice(0)) done()
+    }
+  }
+}
+
+function encode(ops: readonly IoOp[]): IoBatch {
+  if (ops.length > MAX_OPERATIONS) throw new IoError('EINVAL', -1, 'run', `${String(ops.length)} operations`)
+  const reads = ops.filter((op) => op.op === 'read').length
+  if (reads > MAX_BUFFERS) throw new IoError('EINVAL', -1, 'run', `${String(reads)} reads`)
+  const batch = new IoBatch(ops.length)
+  let buffers = ops.reduce((sum, op) => sum + (op.op === 'write' ? op.from.length : 0), 0)
+  for (const [index, op] of ops.entries()) {
+    for (const path of 'path' in op ? [op.path] : op.op === 'rename' ? [op.from, op.to] : []) {
+      if (!isDrivePath(path)) throw new IoError('EINVAL', index, op.op, `path ${JSON.stringify(path)}`)
+    }
+    if (op.op === 'write' && buffers > MAX_BUFFERS && op.from.length > 1) {
+      buffers -= op.from.length - 1
+      batch.write(op.file, op.offset, [Buffer.concat(op.from)])
+    } else {
+      add(batch, op)
+    }
+  }
+  return batch
+}
+
+function add(batch: IoBatch, op: IoOp): void {
+  switch (op.op) {
+    case 'open': {
+      const mode = op.mode === 'read' ? Flag.read : op.mode === 'write' ? Flag.write : Flag.create
+      batch.open(op.path, mode | (op.direct === true ? Flag.direct : 0))
+      return
+    }
+    case 'read': batch.read(op.file, op.offset, op.into); return
+    case 'write': batch.write(op.file, op.offset, op.from); return
+    case 'truncate': batch.truncate(op.file, op.size); return
+    case 'rename': batch.rename(op.from, op.to); return
+    case 'sync':
+    case 'dropCache':
+    case 'size':
+    case 'close': batch.onFile(Kind[op.op], op.file); return
+    case 'space': batch.onDrive(Kind.space); return
+    default: batch.onPath(Kind[op.op], op.path)
+  }
+}
+
+const FILE_KINDS = ['file', 'directory', 'other'] as const
+
+function decode(ops: readonly IoOp[], { results, names }: RawCompletion): IoResult[] {
+  let listing = 0
+  return ops.map((op, index): IoResult => {
+    const { a, b, c } = results[index] ?? { a: 0, b: 0, c: 0 }
+    switch (op.op) {
+      case 'open':
+      case 'read':
+      case 'size':
+      case 'dropCache': return a
+      case 'list': return names[listing++] ?? []
+      case 'stat': return { kind: FILE_KINDS[a] ?? 'other', size: b }
+      case 'space': return { totalBytes: a, freeBytes: b, freeFiles: c }
+      default: return undefined
+    }
+  })
+}
+

@@ -1,0 +1,220 @@
+/**
+ * Drive I/O below `ts/drive/native_io.ts`: batches of encoded operations for native/io, and their completions.
+ *
+ * All drives of this thread complete through one native callback, called once for everything that completed together.
+ * Written bytes are copied when a batch is submitted, and read bytes when it completes, so buffers are free again as soon as
+ * `submit` returned (for reads: settled), whatever a drive does; a thread that hangs holds none of them.
+ *
+ * Six numbers describe an operation: kind, file, offset, size, flags, count of buffers (native/io/operation.h).
+ */
+import { constants } from 'node:os'
+import { addon } from './addon.js'
+
+export const Kind = {
+  open: 1, read: 2, write: 3, sync: 4, dropCache: 5, truncate: 6, size: 7, close: 8, rename: 9, unlink: 10, makeDir: 11,
+  removeDir: 12, syncDir: 13, list: 14, stat: 15, space: 16, lock: 17, refresh: 18,
+} as const
+export type Kind = (typeof Kind)[keyof typeof Kind]
+
+export const Flag = {
+  read: 0, write: 1, create: 2, direct: 4,
+  /** Only for tests of what hangs: opens whatever the name stands for, waiting if that waits. */
+  mayBlock: 8,
+} as const
+
+/** At most so many buffers go into one batch; join them before. */
+export const MAX_BUFFERS = 256
+export const MAX_OPERATIONS = 1024
+const NUMBERS = 6
+
+/** Operations on their way into one native call. */
+export class IoBatch {
+  readonly numbers: Float64Array
+  readonly paths: string[] = []
+  readonly buffers: Uint8Array[] = []
+  /** Where the reads put what they found, in order. */
+  readonly into: Uint8Array[] = []
+  #length = 0
+
+  constructor(operations: number) {
+    this.numbers = new Float64Array(operations * NUMBERS)
+  }
+
+  #add(kind: Kind, file = -1, offset = 0, size = 0, flags = 0, buffers = 0): void {
+    this.numbers.set([kind, file, offset, size, flags, buffers], this.#length * NUMBERS)
+    this.#length++
+  }
+
+  open(path: string, flags: number): void {
+    this.paths.push(path)
+    this.#add(Kind.open, -1, 0, 0, flags)
+  }
+
+  read(file: number, offset: number, into: Uint8Array): void {
+    this.into.push(into)
+    this.#add(Kind.read, file, offset, into.length)
+  }
+
+  write(file: number, offset: number, from: readonly Uint8Array[]): void {
+    this.buffers.push(...from)
+    this.#add(Kind.write, file, offset, 0, 0, from.length)
+  }
+
+  truncate(file: number, size: number): void {
+    this.#add(Kind.truncate, file, 0, size)
+  }
+
+  onFile(kind: typeof Kind.sync | typeof Kind.dropCache | typeof Kind.size | typeof Kind.close, file: number): void {
+    this.#add(kind, file)
+  }
+
+  rename(from: string, to: string): void {
+    this.paths.push(from, to)
+    this.#add(Kind.rename)
+  }
+
+  onPath(kind: Kind, path: string): void {
+    this.paths.push(path)
+    this.#add(kind)
+  }
+
+  onDrive(kind: typeof Kind.space | typeof Kind.lock | typeof Kind.refresh): void {
+    this.#add(kind)
+  }
+}
+
+/** What one operation gave; `names` only for listings. */
+export interface RawResult {
+  a: number
+  b: number
+  c: number
+}
+
+export interface RawCompletion {
+  results: RawResult[]
+  /** One list of names per listing, in order. */
+  names: string[][]
+}
+
+/** `index` -1: nothing was started. */
+export class RawIoError extends Error {
+  readonly code: string
+  readonly index: number
+  constructor(code: string, index: number) {
+    super(code)
+    this.name = 'RawIoError'
+    this.code = code
+    this.index = index
+  }
+}
+
+interface Pending {
+  batch: IoBatch
+  client: number
+  timer: NodeJS.Timeout | undefined
+  resolve: (completion: RawCompletion) => void
+  reject: (error: Error) => void
+}
+
+const pending = new Map<number, Pending>()
+let lastId = 0
+let connected = false
+
+/** A client of the drive at this absolute path. `threads` and `queueLength` count for the first client in the process. */
+export function openDrive(path: string, threads: number, queueLength: number): number {
+  if (!connected) {
+    addon.ioConnect(receive)
+    connected = true
+  }
+  return addon.ioOpen(path, threads, queueLength)
+}
+
+/** Gives up everything that the client has pending (ESHUTDOWN) and closes its files. */
+export function closeDrive(client: number): void {
+  addon.ioClose(client)
+  for (const [id, item] of pending) {
+    if (item.client !== client) continue
+    forget(id, item)
+    item.reject(new RawIoError('ESHUTDOWN', -1))
+  }
+}
+
+/** Rejects with RawIoError; throws TypeError or RangeError for a batch that is not well formed. */
+export function submit(
+  client: number, batch: IoBatch, background: boolean, deadlineMs: number | undefined,
+): Promise<RawCompletion> {
+  return new Promise((resolve, reject) => {
+    const id = ++lastId
+    const { numbers, paths, buffers } = batch
+    const deadline = deadlineMs === undefined ? -1 : Math.min(Math.max(0, Math.ceil(deadlineMs)), 2 ** 31 - 1)
+    const error = addon.ioSubmit(client, id, background ? 1 : 0, deadline, numbers, paths.join('\0'), buffers)
+    if (error !== 0) {
+      reject(new RawIoError(errorName(error), -1))
+      return
+    }
+    const item: Pending = { batch, client, timer: undefined, resolve, reject }
+    if (deadline >= 0) item.timer = setTimeout(() => { expire(id, item) }, deadline)
+    pending.set(id, item)
+  })
+}
+
+/** Ends the process at once, even while threads hang in system calls. Nothing of JavaScript runs after it. */
+export function exitNow(code: number): never {
+  addon.ioExit(code)
+  throw new Error('unreachable')
+}
+
+function forget(id: number, item: Pending): void {
+  clearTimeout(item.timer)
+  pending.delete(id)
+}
+
+function expire(id: number, item: Pending): void {
+  const before = addon.ioExpire(item.client, id)
+  // Complete: it was only this thread that was late. The completion is on its way.
+  if (before === 2) return
+  forget(id, item)
+  item.reject(new RawIoError('ETIMEDOUT', before === 1 ? 0 : -1))
+}
+
+/** For every completion: id, errno, index of the failed operation, count of results, then three numbers for each. */
+function receive(numbers: Float64Array, names: string[]): void {
+  let nextName = 0
+  for (let at = 0; at < numbers.length;) {
+    const [id = 0, error = 0, failedAt = 0, count = 0] = numbers.subarray(at, at + 4)
+    at += 4
+    const results: RawResult[] = []
+    for (let i = 0; i < count; i++, at += 3) {
+      results.push({ a: numbers[at] ?? 0, b: numbers[at + 1] ?? 0, c: numbers[at + 2] ?? 0 })
+    }
+    const item = pending.get(id)
+    const listings: string[][] = []
+    for (let i = 0; i < count; i++) {
+      if (item?.batch.numbers[i * NUMBERS] !== Kind.list) continue
+      const joined = names[nextName++] ?? ''
+      listings.push(joined === '' ? [] : joined.split('/'))
+    }
+    if (item === undefined) continue
+    forget(id, item)
+    if (error !== 0) {
+      item.reject(new RawIoError(errorName(error), failedAt))
+      continue
+    }
+    try {
+      if (item.batch.into.length > 0) addon.ioTake(id, item.batch.into)
+      item.resolve({ results, names: listings })
+    } catch (caught) {
+      item.reject(caught as Error)
+    }
+  }
+}
+
+const ERROR_NAMES = new Map<number, string>([
+  ...Object.entries(constants.errno).map(([name, number]): [number, string] => [number, name]),
+  [constants.errno.EAGAIN, 'EAGAIN'], [constants.errno.EOPNOTSUPP, 'EOPNOTSUPP'],
+  [108, 'ESHUTDOWN'], [117, 'EUCLEAN'], [120, 'EISNAM'], [123, 'ENOMEDIUM'],
+])
+
+function errorName(error: number): string {
+  return ERROR_NAMES.get(error) ?? `E${String(error)}`
+}
