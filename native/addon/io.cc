@@ -135,14 +135,19 @@ void Deliver(napi_env raw, napi_value receiver, void* context, void*) {
     io->delivering.emplace(batch->id, std::move(batch));
   }
   if (io->delivering.empty()) return;
-  Napi::Float64Array array = Napi::Float64Array::New(env, numbers.size());
-  Napi::Array list = Napi::Array::New(env, names.size());
-  if (env.IsExceptionPending()) return;
-  std::memcpy(array.Data(), numbers.data(), numbers.size() * sizeof(double));
-  for (size_t i = 0; i < names.size(); i++) list.Set(static_cast<uint32_t>(i), Napi::String::New(env, names[i]));
-  napi_value arguments[] = {array, list};
-  napi_value ignored;
-  napi_call_function(env, env.Undefined(), receiver, 2, arguments, &ignored);
+  // Every call can fail here: the thread may be being stopped at this very moment. Then nobody waits for these.
+  napi_value buffer, arguments[2], ignored;
+  void* data = nullptr;
+  bool made = napi_create_arraybuffer(env, numbers.size() * sizeof(double), &data, &buffer) == napi_ok &&
+              napi_create_typedarray(env, napi_float64_array, numbers.size(), buffer, 0, &arguments[0]) == napi_ok &&
+              napi_create_array_with_length(env, names.size(), &arguments[1]) == napi_ok;
+  if (made) std::memcpy(data, numbers.data(), numbers.size() * sizeof(double));
+  for (size_t i = 0; made && i < names.size(); i++) {
+    napi_value name;
+    made = napi_create_string_utf8(env, names[i].data(), names[i].size(), &name) == napi_ok &&
+           napi_set_element(env, arguments[1], static_cast<uint32_t>(i), name) == napi_ok;
+  }
+  if (made) napi_call_function(env, env.Undefined(), receiver, 2, arguments, &ignored);
   io->delivering.clear();
 }
 
