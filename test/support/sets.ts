@@ -108,10 +108,10 @@ export class TestClock implements Clock {
   }
 
   /** Lets `ms` pass in steps, with the work that becomes due, and the work that follows from it. */
-  async advance(ms: number): Promise<void> {
+  async advance(ms: number, turnsBetween = 20): Promise<void> {
     const end = this.#now + ms
     for (;;) {
-      await turns()
+      await turns(turnsBetween)
       const due = this.#timers.filter((timer) => timer.at <= end).sort((a, b) => a.at - b.at)[0]
       if (due === undefined) break
       this.#now = Math.max(this.#now, due.at)

@@ -216,7 +216,8 @@ export class SimulatedDisk {
     const fits = growth <= room ? bytes.length : Math.max(0, bytes.length - (growth - room))
     if (fits > 0) {
       const sizeBefore = file.live.size
-      const item: DataChange = { kind: 'write', offset, bytes: bytes.slice(0, fits) }
+      // A copy, which slice() of a Buffer would not be: the caller may use its buffer again.
+      const item: DataChange = { kind: 'write', offset, bytes: new Uint8Array(bytes.subarray(0, fits)) }
       file.live.write(offset, item.bytes)
       file.unsynced.push(item)
       this.#used += file.live.size - sizeBefore
