@@ -44,7 +44,9 @@ function rate(measureMs: number, bytes: number, once: (turn: number) => void): n
 
 function measureCode(k: number, m: number, measureMs: number, out: Record<string, number>): void {
   const blockSize = Math.ceil(STRIPE / k)
-  const sets = Array.from({ length: TURNS }, (_, t) => Array.from({ length: k + m }, (_, i) => new Uint8Array(blockSize).fill(t + i)))
+  const sets = Array.from({ length: TURNS }, (_, t) =>
+    Array.from({ length: k + m }, (_, i) => new Uint8Array(blockSize).fill(t + i)),
+  )
   const dataOf = (turn: number): Uint8Array[] => (sets[turn] ?? []).slice(0, k)
   const parityOf = (turn: number): Uint8Array[] => (sets[turn] ?? []).slice(k)
   const name = `${String(k)}+${String(m)}`

@@ -44,7 +44,9 @@ const plan: HttpPlan = {
   folder: values['drives-in'],
 }
 
-print(`${where.cpu}, ${String(where.cores)} cores, ${String(where.memoryGiB)} GiB, ${where.system}, Node ${where.node}, commit ${where.commit}\n`)
+print(
+  `${where.cpu}, ${String(where.cores)} cores, ${String(where.memoryGiB)} GiB, ${where.system}, Node ${where.node}, commit ${where.commit}\n`,
+)
 if (only.includes('kernels')) {
   const kernels = benchKernels(quick ? 30 : 300)
   results.kernels = kernels

@@ -40,6 +40,11 @@ export function httpTable(result: HttpResult): string {
 
 export function flushTable(result: { rows: FlushRow[] } | { missing: string }): string {
   if ('missing' in result) return `## Durable flushes per PUT\n\nNot measured: ${result.missing}.\n`
-  const rows = result.rows.map((row) => [`${bytes(row.size)}, ${String(row.connections)} at a time`, String(row.puts), String(row.flushes), row.perPut.toFixed(2)])
+  const rows = result.rows.map((row) => [
+    `${bytes(row.size)}, ${String(row.connections)} at a time`,
+    String(row.puts),
+    String(row.flushes),
+    row.perPut.toFixed(2),
+  ])
   return `## Durable flushes per PUT (all drives and metadata copies together)\n\n${table(['', 'PUTs', 'flushes', 'per PUT'], rows)}\n`
 }

@@ -68,9 +68,13 @@ function assertNone(found: readonly string[]): void {
 const codeFiles = files.filter((name) => code.test(name));
 const textFiles = files.filter((name) => code.test(name) || /\.(md|json|yaml|yml)$|^\.ci\//.test(name));
 
-test('no line of code is longer than 120 columns', () => {
+test('no line of code is longer than 120 columns, but for texts', () => {
+  // A text that cannot be broken sensibly may stand out, but nothing beside it.
+  const texts = /'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|`(?:[^`\\]|\\.)*`/g;
   const tooLong = (line: string): string | undefined =>
-    line.length > longestLine ? `${line.length} columns, at most ${longestLine}` : undefined;
+    line.length > longestLine && line.replace(texts, '').length > 80
+      ? `${line.length} columns, at most ${longestLine}`
+      : undefined;
   assertNone(problems(codeFiles, tooLong));
 });
 

@@ -1,6 +1,7 @@
 /**
- * A bare node:http server for scale: takes PUT bodies and forgets them, answers GET with as many bytes as the key's first
- * part says (`/b/<size>/...`) and a listing with a page of the usual size. Prints its port, runs until its input ends.
+ * A bare node:http server for scale: takes PUT bodies and forgets them, answers GET with as many bytes as the key's
+ * first part says (`/b/<size>/...`) and a listing with a page of the usual size. Prints its port, runs until its
+ * input ends.
  */
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'

@@ -52,9 +52,13 @@ export async function runJob(job: Job): Promise<JobResult> {
       if (job.measureMs === 0 && n >= job.objects) break
       const before = performance.now()
       if (before >= ends) break
-      const answer = await connection.send(requestHead(job, signer, n, body.length, payloadHash), job.operation === 'PUT' ? body : undefined)
+      const answer = await connection.send(
+        requestHead(job, signer, n, body.length, payloadHash),
+        job.operation === 'PUT' ? body : undefined,
+      )
       const after = performance.now()
-      if (answer.status !== 200) throw new Error(`${job.operation} ${keyOf(job, n)} was answered ${String(answer.status)}`)
+      if (answer.status !== 200)
+        throw new Error(`${job.operation} ${keyOf(job, n)} was answered ${String(answer.status)}`)
       if (before >= started && after <= ends) {
         state.requests += 1
         state.bytes += job.operation === 'PUT' ? body.length : answer.bodyBytes
@@ -78,8 +82,12 @@ function keyOf(job: Job, n: number): string {
 function requestHead(job: Job, signer: Signer | undefined, n: number, length: number, payloadHash: string): string {
   const method = job.operation === 'PUT' || job.operation === 'MAKE_BUCKET' ? 'PUT' : 'GET'
   // A step that is coprime to most counts, so that GETs jump about without the cost of good randomness.
-  const path = job.operation === 'LIST' || job.operation === 'MAKE_BUCKET' ? `/${job.bucket}` : `/${job.bucket}/${keyOf(job, job.operation === 'GET' ? n * 7919 : n)}`
-  const query = job.operation === 'LIST' ? `list-type=2&max-keys=1000&prefix=${encodeURIComponent(`${job.prefix}/`)}` : ''
+  const path =
+    job.operation === 'LIST' || job.operation === 'MAKE_BUCKET'
+      ? `/${job.bucket}`
+      : `/${job.bucket}/${keyOf(job, job.operation === 'GET' ? n * 7919 : n)}`
+  const query =
+    job.operation === 'LIST' ? `list-type=2&max-keys=1000&prefix=${encodeURIComponent(`${job.prefix}/`)}` : ''
   const host = `${job.host}:${String(job.port)}`
   const signed = signer?.headers(method, host, path, query, payloadHash, new Date()) ?? `host: ${host}\r\n`
   return `${method} ${path}${query === '' ? '' : `?${query}`} HTTP/1.1\r\n${signed}content-length: ${String(method === 'PUT' ? length : 0)}\r\n\r\n`

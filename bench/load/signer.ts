@@ -1,4 +1,6 @@
-/** Signature V4 by header, for the load generator: the signing key is derived once, the rest is a few HMACs a request. */
+/**
+ * Signature V4 by header, for the load generator: the signing key is derived once, the rest is a few HMACs a request.
+ */
 import { createHash, createHmac } from 'node:crypto'
 
 export interface SignerKeys {
@@ -29,8 +31,7 @@ export class Signer {
     const day = time.slice(0, 8)
     const scope = `${day}/${this.#keys.region}/s3/aws4_request`
     const names = 'host;x-amz-content-sha256;x-amz-date'
-    const canonical =
-      `${method}\n${path}\n${query}\nhost:${host}\nx-amz-content-sha256:${payloadHash}\nx-amz-date:${time}\n\n${names}\n${payloadHash}`
+    const canonical = `${method}\n${path}\n${query}\nhost:${host}\nx-amz-content-sha256:${payloadHash}\nx-amz-date:${time}\n\n${names}\n${payloadHash}`
     const toSign = `AWS4-HMAC-SHA256\n${time}\n${scope}\n${sha256Hex(canonical)}`
     const signature = createHmac('sha256', this.#keyOf(day)).update(toSign).digest('hex')
     return (
@@ -42,7 +43,10 @@ export class Signer {
   #keyOf(day: string): Buffer {
     if (day !== this.#day) {
       const steps = [day, this.#keys.region, 's3', 'aws4_request']
-      this.#key = steps.reduce<Buffer>((key, step) => createHmac('sha256', key).update(step).digest(), Buffer.from(`AWS4${this.#keys.secretKey}`))
+      this.#key = steps.reduce<Buffer>(
+        (key, step) => createHmac('sha256', key).update(step).digest(),
+        Buffer.from(`AWS4${this.#keys.secretKey}`),
+      )
       this.#day = day
     }
     return this.#key

@@ -104,7 +104,9 @@ async function privateApt(folder, source) {
   return env;
 }
 
-/** Downloads the original archive of a Debian source package of `suite` into `folder`, keeping apt's files in `work`. */
+/**
+ * Downloads the original archive of a Debian source package of `suite` into `folder`, keeping apt's files in `work`.
+ */
 export async function downloadSourceArchive(packageName, suite, folder, work) {
   const { site } = await ownMirror();
   const env = await privateApt(work, `deb-src [signed-by=${keyring}] ${site} ${suite} main\n`);

@@ -107,9 +107,19 @@ class Replay {
     this.#byInode.set(rootInode, this.root)
   }
 
-  record(type: number, flags: number, id: bigint, inode: bigint, offset: number, size: number, path: string, data: Buffer): void {
+  record(
+    type: number,
+    flags: number,
+    id: bigint,
+    inode: bigint,
+    offset: number,
+    size: number,
+    path: string,
+    data: Buffer,
+  ): void {
     const failed = (flags & 2) !== 0
-    if (type === CREATE) this.#name(path, this.#remember(inode, { kind: 'file', synced: Buffer.alloc(0), size: 0, pending: [] }))
+    if (type === CREATE)
+      this.#name(path, this.#remember(inode, { kind: 'file', synced: Buffer.alloc(0), size: 0, pending: [] }))
     else if (type === MKDIR) this.#name(path, this.#remember(inode, newDirectory()))
     else if (type === UNLINK || type === RMDIR) this.#name(path, undefined)
     else if (type === RENAME) {
@@ -180,18 +190,23 @@ class Replay {
   }
 
   #relative(path: string): string[] {
-    return path.slice(this.#rootPath.length).split('/').filter((name) => name !== '')
+    return path
+      .slice(this.#rootPath.length)
+      .split('/')
+      .filter((name) => name !== '')
   }
 
   #find(path: string): Node | undefined {
     let node: Node | undefined = this.root
-    for (const name of this.#relative(path)) node = node?.kind === 'directory' ? node.now.get(name) : undefined
+    for (const name of this.#relative(path))
+      node = node?.kind === 'directory' ? node.now.get(name) : undefined
     return node
   }
 
   #name(path: string, node: Node | undefined): void {
     const directory = this.#find(dirname(path))
-    if (directory?.kind !== 'directory') throw new Error(`the trace names ${path} in a directory it never made`)
+    if (directory?.kind !== 'directory')
+      throw new Error(`the trace names ${path} in a directory it never made`)
     const change: NameChange = { name: path.slice(path.lastIndexOf('/') + 1), node }
     setName(directory.now, change)
     directory.pending.push(change)
@@ -205,7 +220,12 @@ function setName(names: Map<string, Node>, change: NameChange): void {
 
 /** Chance decides about every change that no sync covers. */
 function survivingFile(file: FileNode, draw: Draw): Buffer {
-  const copy: FileNode = { kind: 'file', synced: Buffer.from(file.synced.subarray(0, file.size)), size: file.size, pending: [] }
+  const copy: FileNode = {
+    kind: 'file',
+    synced: Buffer.from(file.synced.subarray(0, file.size)),
+    size: file.size,
+    pending: [],
+  }
   const mood = draw(4) // all kept, all lost, mixed, mixed
   for (const change of file.pending) {
     const fate = mood < 2 ? mood : draw(3)

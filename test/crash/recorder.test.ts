@@ -59,7 +59,10 @@ test(`after a cut, what was synced is there and what was not begun is not (seed 
       if (cut >= fact.durable) {
         assert.equal(readFileSync(join(image, 'd', name), 'utf8'), fact.content, `${name} at cut ${String(cut)}`)
         const log = readFileSync(join(image, 'd', 'log'), 'utf8')
-        assert.equal(log.slice(fact.i * 2000, fact.i * 2000 + fact.content.length).slice(0, 2000), fact.content.slice(0, 2000))
+        assert.equal(
+          log.slice(fact.i * 2000, fact.i * 2000 + fact.content.length).slice(0, 2000),
+          fact.content.slice(0, 2000),
+        )
       } else if (cut < fact.started) assert.ok(!names.includes(name))
       else if (names.includes(name)) {
         assert.equal(readFileSync(join(image, 'd', name), 'utf8'), fact.content, 'synced before it was renamed')

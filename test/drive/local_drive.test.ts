@@ -14,7 +14,8 @@ const large: Geometry = { k: 2, m: 1, stripeSize: 16_384, partSize: 100_001 }
 const joined = (shard: TestShard): Buffer => Buffer.concat(shard.cells)
 
 function code(expected: string, block?: number): (error: unknown) => boolean {
-  return (error) => error instanceof ShardError && error.code === expected && (block === undefined || error.block === block)
+  return (error) =>
+    error instanceof ShardError && error.code === expected && (block === undefined || error.block === block)
 }
 
 describe('local drive', () => {
@@ -298,7 +299,10 @@ describe('local drive, health', () => {
 describe('local drive, crashes', () => {
   it('keeps every acknowledged shard whole over power cuts, and of the others nothing or all', async () => {
     const runs = process.env.OSTRAKA_TEST_LONG === undefined ? 300 : 5_000
-    await fc.assert(fc.asyncProperty(fc.integer(), fc.integer({ min: 1, max: 150 }), fc.boolean(), crashRun), { numRuns: runs })
+    await fc.assert(
+      fc.asyncProperty(fc.integer(), fc.integer({ min: 1, max: 150 }), fc.boolean(), crashRun),
+      { numRuns: runs },
+    )
   })
 })
 

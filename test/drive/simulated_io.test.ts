@@ -43,8 +43,13 @@ describe('simulated I/O', () => {
     await io.run([{ op: 'makeDir', path: 'a' }, { op: 'makeDir', path: 'a' }, ...put('a/x', bytes(10, 7))])
     await assert.rejects(io.run(put('a/x', bytes(1, 1))), code('EEXIST'))
     const results = await io.run([
-      { op: 'rename', from: 'a/x', to: 'a/y' }, { op: 'list', path: 'a' }, { op: 'stat', path: 'a/y' },
-      { op: 'unlink', path: 'a/y' }, { op: 'unlink', path: 'a/y' }, { op: 'removeDir', path: 'a' }, { op: 'list', path: '.' },
+      { op: 'rename', from: 'a/x', to: 'a/y' },
+      { op: 'list', path: 'a' },
+      { op: 'stat', path: 'a/y' },
+      { op: 'unlink', path: 'a/y' },
+      { op: 'unlink', path: 'a/y' },
+      { op: 'removeDir', path: 'a' },
+      { op: 'list', path: '.' },
     ])
     assert.deepEqual(results[1], ['y'])
     assert.deepEqual(results[2], { kind: 'file', size: 10 })

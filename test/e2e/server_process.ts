@@ -67,13 +67,22 @@ export class ServerProcess {
     ]
     const [program = process.execPath, ...before] = [...(options.wrapper ?? []), process.execPath]
     const child = spawn(program, [...before, ...serve], {
-      env: { ...cleanEnvironment(), OSTRAKA_ROOT_ACCESS_KEY: ROOT_KEYS.accessKey, OSTRAKA_ROOT_SECRET_KEY: ROOT_KEYS.secretKey, ...options.env },
+      env: {
+        ...cleanEnvironment(),
+        OSTRAKA_ROOT_ACCESS_KEY: ROOT_KEYS.accessKey,
+        OSTRAKA_ROOT_SECRET_KEY: ROOT_KEYS.secretKey,
+        ...options.env,
+      },
       stdio: ['ignore', 'pipe', 'pipe'],
     })
     const output: string[] = []
     child.stdout.on('data', (data: Buffer) => { keep(output, data) })
     child.stderr.on('data', (data: Buffer) => { keep(output, data) })
-    const exited = new Promise<Exit>((resolve) => { child.once('close', (code, signal) => { resolve({ code, signal }) }) })
+    const exited = new Promise<Exit>((resolve) => {
+      child.once('close', (code, signal) => {
+        resolve({ code, signal })
+      })
+    })
     try {
       const ready = await waitForReady(readyFile, exited, output, child)
       return new ServerProcess(child, ready, exited, output)
@@ -102,7 +111,11 @@ export class ServerProcess {
   async admin(method: 'GET' | 'POST', path: string, body?: object): Promise<unknown> {
     const text = body === undefined ? '' : JSON.stringify(body)
     const authorization = signAdmin({ method, target: path, body: text }, ROOT_KEYS, Date.now())
-    const response = await fetch(this.adminEndpoint + path, { method, headers: { authorization }, ...(text === '' ? {} : { body: text }) })
+    const response = await fetch(this.adminEndpoint + path, {
+      method,
+      headers: { authorization },
+      ...(text === '' ? {} : { body: text }),
+    })
     const answer: unknown = await response.json()
     if (!response.ok) throw new Error(`${method} ${path}: ${String(response.status)} ${JSON.stringify(answer)}`)
     return answer
@@ -117,7 +130,9 @@ interface Ready {
 
 /** Without OSTRAKA_* settings of whoever runs the tests. */
 function cleanEnvironment(): NodeJS.ProcessEnv {
-  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('OSTRAKA_') || name === 'OSTRAKA_CPU'))
+  return Object.fromEntries(
+    Object.entries(process.env).filter(([name]) => !name.startsWith('OSTRAKA_') || name === 'OSTRAKA_CPU'),
+  )
 }
 
 function keep(output: string[], data: Buffer): void {
@@ -125,10 +140,17 @@ function keep(output: string[], data: Buffer): void {
   if (output.length > 20_000) output.splice(0, 10_000)
 }
 
-async function waitForReady(file: string, exited: Promise<Exit>, output: string[], child: ChildProcess): Promise<Ready> {
+async function waitForReady(
+  file: string,
+  exited: Promise<Exit>,
+  output: string[],
+  child: ChildProcess,
+): Promise<Ready> {
   let exit: Exit | undefined
-  void exited.then((e) => { exit = e })
-  for (const until = Date.now() + START_MS; Date.now() < until; ) {
+  void exited.then((e) => {
+    exit = e
+  })
+  for (const until = Date.now() + START_MS; Date.now() < until;) {
     if (existsSync(file)) return JSON.parse(readFileSync(file, 'utf8')) as Ready
     if (exit !== undefined) throw new StartFailure(exit, output.join(''))
     await new Promise((resolve) => setTimeout(resolve, 20))
@@ -138,9 +160,18 @@ async function waitForReady(file: string, exited: Promise<Exit>, output: string[
 }
 
 /** A fresh directory with `count` empty drives; `remove` deletes it all. */
-export function makeDrives(count: number, folder: string = tmpdir()): { folder: string; drives: string[]; remove(): void } {
+export function makeDrives(
+  count: number,
+  folder: string = tmpdir(),
+): { folder: string; drives: string[]; remove(): void } {
   const base = mkdtempSync(join(folder, 'ostraka-drives-'))
   const drives = Array.from({ length: count }, (_, i) => join(base, `d${String(i + 1)}`))
   for (const drive of drives) mkdirSync(drive)
-  return { folder: base, drives, remove: () => { rmSync(base, { recursive: true, force: true }) } }
+  return {
+    folder: base,
+    drives,
+    remove: () => {
+      rmSync(base, { recursive: true, force: true })
+    },
+  }
 }

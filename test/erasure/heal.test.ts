@@ -46,37 +46,45 @@ const shapes = fc.constantFrom<[number, number]>([1, 1], [2, 1], [2, 2], [4, 2],
 
 test('any m shards, lost or with bad blocks anywhere, are rewritten as they were and proved', async () => {
   await fc.assert(
-    fc.asyncProperty(shapes, fc.nat({ max: 9000 }), fc.nat(), fc.infiniteStream(fc.nat()), async ([k, m], size, seed, random) => {
-      const fixture = memorySet(k, m, { groupBytes: 2500 })
-      const data = bytes(size, seed)
-      const location = await fixture.set.write(part(data))
-      const draw = (limit: number): number => (random.next().value as number) % limit
-      const original = location.drives.map((_, shard) =>
-        Buffer.from(holder(fixture, location, shard).shard(location.dataId)?.cells ?? []),
-      )
-      const shards = numbered(k + m).sort(() => draw(3) - 1).slice(0, 1 + draw(m))
-      const blocks = blockCount(location.geometry)
-      for (const shard of shards) {
-        if (draw(2) === 0 || blocks === 0) holder(fixture, location, shard).shards.clear()
-        else flip(fixture, location, shard, draw(blocks))
-      }
-      const result = await fixture.set.heal(location, shards)
-      assert.equal(result.lost, false)
-      assert.deepEqual(result.left, [])
-      assert.deepEqual(
-        result.healed,
-        shards.map((shard) => ({ shard, drive: location.drives[shard] })),
-      )
-      for (const [shard, cells] of original.entries()) {
-        const stored = holder(fixture, location, shard).shard(location.dataId)
-        assert.ok(stored)
-        assert.ok(stored.cells.equals(cells) && stored.medium.equals(cells))
-        assert.deepEqual(stored.header.salvage, { bucketId: 7, key: 'a key', uploadId: '', partNumber: 0 })
-      }
-      assert.equal(await fixture.set.verify(location, { medium: true }), undefined)
-      await fixture.set.settled(1000)
-      assert.ok(fixture.drives.every((drive) => drive.openReaders === 0 && drive.temporary === 0))
-    }),
+    fc.asyncProperty(
+      shapes,
+      fc.nat({ max: 9000 }),
+      fc.nat(),
+      fc.infiniteStream(fc.nat()),
+      async ([k, m], size, seed, random) => {
+        const fixture = memorySet(k, m, { groupBytes: 2500 })
+        const data = bytes(size, seed)
+        const location = await fixture.set.write(part(data))
+        const draw = (limit: number): number => (random.next().value as number) % limit
+        const original = location.drives.map((_, shard) =>
+          Buffer.from(holder(fixture, location, shard).shard(location.dataId)?.cells ?? []),
+        )
+        const shards = numbered(k + m)
+          .sort(() => draw(3) - 1)
+          .slice(0, 1 + draw(m))
+        const blocks = blockCount(location.geometry)
+        for (const shard of shards) {
+          if (draw(2) === 0 || blocks === 0) holder(fixture, location, shard).shards.clear()
+          else flip(fixture, location, shard, draw(blocks))
+        }
+        const result = await fixture.set.heal(location, shards)
+        assert.equal(result.lost, false)
+        assert.deepEqual(result.left, [])
+        assert.deepEqual(
+          result.healed,
+          shards.map((shard) => ({ shard, drive: location.drives[shard] })),
+        )
+        for (const [shard, cells] of original.entries()) {
+          const stored = holder(fixture, location, shard).shard(location.dataId)
+          assert.ok(stored)
+          assert.ok(stored.cells.equals(cells) && stored.medium.equals(cells))
+          assert.deepEqual(stored.header.salvage, { bucketId: 7, key: 'a key', uploadId: '', partNumber: 0 })
+        }
+        assert.equal(await fixture.set.verify(location, { medium: true }), undefined)
+        await fixture.set.settled(1000)
+        assert.ok(fixture.drives.every((drive) => drive.openReaders === 0 && drive.temporary === 0))
+      },
+    ),
     { numRuns: 100 },
   )
 })

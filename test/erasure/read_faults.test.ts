@@ -141,7 +141,10 @@ test('missing and foreign shards are reported; shards that were never written, o
   const location = await fixture.set.write(part(data))
   holder(fixture, location, 0).shards.clear()
   assert.ok(data.equals(await readBack(fixture.set, location)))
-  assert.deepEqual(fixture.damage.map(({ shards, cause }) => ({ shards, cause })), [{ shards: [0], cause: 'missing' }])
+  assert.deepEqual(
+    fixture.damage.map(({ shards, cause }) => ({ shards, cause })),
+    [{ shards: [0], cause: 'missing' }],
+  )
   fixture.damage.length = 0
   const stored = holder(fixture, location, 1).shard(location.dataId)
   assert.ok(stored)

@@ -116,7 +116,8 @@ test('with more than m shards gone a read fails before its first byte', async ()
 test('the healthy path reads k shards, and only the shards that a small range touches', async () => {
   const { set, drives } = memorySet(4, 2, { stripeSize: 4000 })
   const location = await set.write(part(bytes(8000)))
-  const reads = (): number => drives.reduce((sum, drive) => sum + drive.calls.filter((call) => call === 'read').length, 0)
+  const reads = (): number =>
+    drives.reduce((sum, drive) => sum + drive.calls.filter((call) => call === 'read').length, 0)
   await readBack(set, location)
   assert.equal(reads(), 8)
   await readBack(set, location, 4000 + 1500, 100)

@@ -14,8 +14,21 @@ function createUpload(key: string, uploadId: string): Command {
   return { kind: 'createUpload', bucketId: 1, key, uploadId, ownerId: 'owner', nowMs: 2, attributes: ATTRIBUTES }
 }
 
-function complete(key: string, uploadId: string, parts: { partNumber: number; etag: string }[]): Command & { kind: 'completeUpload' } {
-  return { kind: 'completeUpload', bucketId: 1, key, uploadId, versionId: 'null', nowMs: 9, parts, minPartSize: 5 * MIB }
+function complete(
+  key: string,
+  uploadId: string,
+  parts: { partNumber: number; etag: string }[],
+): Command & { kind: 'completeUpload' } {
+  return {
+    kind: 'completeUpload',
+    bucketId: 1,
+    key,
+    uploadId,
+    versionId: 'null',
+    nowMs: 9,
+    parts,
+    minPartSize: 5 * MIB,
+  }
 }
 
 const hexOf = (fill: number): string => Buffer.alloc(16, fill).toString('hex')
@@ -37,7 +50,15 @@ describe('apply: buckets', () => {
     assert.equal(machine.refused({ kind: 'deleteBucket', name: 'b' }), 'BucketNotEmpty')
     machine.ok({ kind: 'deleteObject', bucketId: 1, key: 'k' })
     machine.ok(createUpload('u', 'id'))
-    machine.ok({ kind: 'putPart', bucketId: 1, key: 'u', uploadId: 'id', partNumber: 1, nowMs: 3, part: part(dataId(1), 10) })
+    machine.ok({
+      kind: 'putPart',
+      bucketId: 1,
+      key: 'u',
+      uploadId: 'id',
+      partNumber: 1,
+      nowMs: 3,
+      part: part(dataId(1), 10),
+    })
     machine.ok({ kind: 'deleteBucket', name: 'b' })
     assert.equal(machine.reader.garbage(10).length, 1)
     assert.equal(machine.reader.counts().buckets, 0)
@@ -89,7 +110,10 @@ describe('apply: objects and data ids', () => {
     assert.equal(machine.refused({ ...put, condition: { ifNoneMatch: '*' } }), 'PreconditionFailed')
     assert.equal(machine.refused({ ...put, condition: { ifMatch: 'two' } }), 'PreconditionFailed')
     machine.ok({ ...put, condition: { ifMatch: 'one' } })
-    assert.equal(machine.refused({ kind: 'deleteObject', bucketId: 1, key: 'k', condition: { ifMatch: 'two' } }), 'PreconditionFailed')
+    assert.equal(
+      machine.refused({ kind: 'deleteObject', bucketId: 1, key: 'k', condition: { ifMatch: 'two' } }),
+      'PreconditionFailed',
+    )
     assert.equal(machine.ok({ kind: 'deleteObject', bucketId: 1, key: 'k', condition: { ifMatch: '*' } }).count, 1)
     assert.equal(machine.ok({ kind: 'deleteObject', bucketId: 1, key: 'k' }).count, 0)
   })
@@ -140,7 +164,15 @@ describe('apply: multipart uploads', () => {
     machine.ok(createUpload('k', 'id'))
     for (const [at, size] of sizes.entries()) {
       const number = at + 1
-      machine.ok({ kind: 'putPart', bucketId: 1, key: 'k', uploadId: 'id', partNumber: number, nowMs: 3, part: part(dataId(1), size, number) })
+      machine.ok({
+        kind: 'putPart',
+        bucketId: 1,
+        key: 'k',
+        uploadId: 'id',
+        partNumber: number,
+        nowMs: 3,
+        part: part(dataId(1), size, number),
+      })
     }
     return machine
   }
@@ -196,14 +228,35 @@ describe('apply: multipart uploads', () => {
     }
     for (const type of ['FULL_OBJECT', 'COMPOSITE'] as const) {
       const machine = machineWithBucket()
-      machine.ok({ ...(createUpload('k', 'id') as Command & { kind: 'createUpload' }), checksumAlgorithm: 'CRC32', checksumType: type })
+      machine.ok({
+        ...(createUpload('k', 'id') as Command & { kind: 'createUpload' }),
+        checksumAlgorithm: 'CRC32',
+        checksumType: type,
+      })
       for (const [at, piece] of pieces.entries()) {
-        const record = { ...part(dataId(1), piece.length, at + 1), checksum: { algorithm: 'CRC32', type: 'FULL_OBJECT', value: crc(piece) } as const }
-        machine.ok({ kind: 'putPart', bucketId: 1, key: 'k', uploadId: 'id', partNumber: at + 1, nowMs: 3, part: record })
+        const record = {
+          ...part(dataId(1), piece.length, at + 1),
+          checksum: { algorithm: 'CRC32', type: 'FULL_OBJECT', value: crc(piece) } as const,
+        }
+        machine.ok({
+          kind: 'putPart',
+          bucketId: 1,
+          key: 'k',
+          uploadId: 'id',
+          partNumber: at + 1,
+          nowMs: 3,
+          part: record,
+        })
       }
       const value = crc(Buffer.concat(type === 'FULL_OBJECT' ? pieces : pieces.map(crc)))
       const wanted = { algorithm: 'CRC32', type, value } as const
-      assert.equal(machine.refused({ ...complete('k', 'id', named(1, 2)), checksum: { ...wanted, value: Buffer.alloc(4) } }), 'BadDigest')
+      assert.equal(
+        machine.refused({
+          ...complete('k', 'id', named(1, 2)),
+          checksum: { ...wanted, value: Buffer.alloc(4) },
+        }),
+        'BadDigest',
+      )
       const done = machine.ok({ ...complete('k', 'id', named(1, 2)), checksum: wanted })
       assert.deepEqual(Buffer.from(done.checksum?.value ?? []), value)
     }
@@ -214,9 +267,19 @@ describe('apply: multipart uploads', () => {
     machine.ok(createUpload('k', 'id'))
     const numbers = Array.from({ length: 10_000 }, (_, at) => at + 1)
     for (let at = 0; at < numbers.length; at += 500) {
-      machine.batch(numbers.slice(at, at + 500).map((partNumber) => ({
-        command: { kind: 'putPart', bucketId: 1, key: 'k', uploadId: 'id', partNumber, nowMs: 3, part: part(dataId(1), 5 * MIB, 1) },
-      })))
+      machine.batch(
+        numbers.slice(at, at + 500).map((partNumber) => ({
+          command: {
+            kind: 'putPart',
+            bucketId: 1,
+            key: 'k',
+            uploadId: 'id',
+            partNumber,
+            nowMs: 3,
+            part: part(dataId(1), 5 * MIB, 1),
+          },
+        })),
+      )
     }
     const done = machine.ok(complete('k', 'id', numbers.map((partNumber) => ({ partNumber, etag: hexOf(1) }))))
     assert.equal(done.size, 10_000 * 5 * MIB)

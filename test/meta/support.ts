@@ -94,7 +94,12 @@ export function part(id: Uint8Array, size: number, fill = 1): PartRecord {
   return { location: location(id, size), size, md5: Buffer.alloc(16, fill) }
 }
 
-export function putObject(bucketId: number, key: string, from?: PartRecord, etag = 'e'): Command & { kind: 'putObject' } {
+export function putObject(
+  bucketId: number,
+  key: string,
+  from?: PartRecord,
+  etag = 'e',
+): Command & { kind: 'putObject' } {
   return {
     kind: 'putObject',
     bucketId,

@@ -30,9 +30,18 @@ before(async () => {
 })
 after(() => { server.close() })
 
-async function call(method: string, target: string, body = '', authorization?: string): Promise<{ status: number; json: unknown }> {
+async function call(
+  method: string,
+  target: string,
+  body = '',
+  authorization?: string,
+): Promise<{ status: number; json: unknown }> {
   const sign = authorization ?? signAdmin({ method, target, body }, keys, Date.now())
-  const response = await fetch(base + target, { method, headers: { authorization: sign }, ...(body === '' ? {} : { body }) })
+  const response = await fetch(base + target, {
+    method,
+    headers: { authorization: sign },
+    ...(body === '' ? {} : { body }),
+  })
   return { status: response.status, json: await response.json() }
 }
 
@@ -56,10 +65,26 @@ test('requests that are unsigned, signed otherwise, stale, altered or sent twice
   const target = '/admin/v1/status'
   const request = { method: 'GET', target, body: '' }
   assert.equal((await call('GET', target, '', 'Basic cm9vdDpyb290')).status, 403)
-  assert.equal((await call('GET', target, '', signAdmin(request, { ...keys, secretKey: 'another' }, Date.now()))).status, 403)
-  assert.equal((await call('GET', target, '', signAdmin(request, { ...keys, accessKey: 'other' }, Date.now()))).status, 403)
+  assert.equal(
+    (await call('GET', target, '', signAdmin(request, { ...keys, secretKey: 'another' }, Date.now()))).status,
+    403,
+  )
+  assert.equal(
+    (await call('GET', target, '', signAdmin(request, { ...keys, accessKey: 'other' }, Date.now()))).status,
+    403,
+  )
   assert.equal((await call('GET', target, '', signAdmin(request, keys, Date.now() - 600_000))).status, 403)
-  assert.equal((await call('POST', '/admin/v1/echo', '{}', signAdmin({ method: 'POST', target: '/admin/v1/echo', body: '{"a":2}' }, keys, Date.now()))).status, 403)
+  assert.equal(
+    (
+      await call(
+        'POST',
+        '/admin/v1/echo',
+        '{}',
+        signAdmin({ method: 'POST', target: '/admin/v1/echo', body: '{"a":2}' }, keys, Date.now()),
+      )
+    ).status,
+    403,
+  )
   const once = signAdmin(request, keys, Date.now())
   assert.equal((await call('GET', target, '', once)).status, 200)
   assert.equal((await call('GET', target, '', once)).status, 403)

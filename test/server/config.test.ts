@@ -23,9 +23,17 @@ function yamlFile(text: string): string {
   return file
 }
 
-function problemsOf(sources: { flags?: Record<string, string>; env?: Record<string, string>; file?: string }): readonly string[] {
+function problemsOf(sources: {
+  flags?: Record<string, string>
+  env?: Record<string, string>
+  file?: string
+}): readonly string[] {
   try {
-    loadConfig({ flags: sources.flags ?? {}, env: sources.env ?? {}, ...(sources.file === undefined ? {} : { file: sources.file }) })
+    loadConfig({
+      flags: sources.flags ?? {},
+      env: sources.env ?? {},
+      ...(sources.file === undefined ? {} : { file: sources.file }),
+    })
   } catch (error) {
     assert.ok(error instanceof ConfigError)
     return error.problems
@@ -43,7 +51,11 @@ test('without any source every setting has its default', () => {
 
 test('a flag goes before a variable, a variable before YAML, YAML before the default', () => {
   const file = yamlFile('region: from-yaml\nworkers: 3\nlisten: 0.0.0.0:1\n')
-  const { config, origins } = loadConfig({ flags: { listen: '0.0.0.0:3' }, env: { OSTRAKA_LISTEN: '0.0.0.0:2', OSTRAKA_WORKERS: '2' }, file })
+  const { config, origins } = loadConfig({
+    flags: { listen: '0.0.0.0:3' },
+    env: { OSTRAKA_LISTEN: '0.0.0.0:2', OSTRAKA_WORKERS: '2' },
+    file,
+  })
   assert.equal(config.listen.port, 3)
   assert.equal(config.workers, 2)
   assert.equal(config.region, 'from-yaml')
@@ -51,7 +63,11 @@ test('a flag goes before a variable, a variable before YAML, YAML before the def
 })
 
 test('YAML may nest keys or dot them, and may give lists', () => {
-  const nested = loadConfig({ flags: {}, env: {}, file: yamlFile('metadata:\n  copies: 2\ndrives: [/a, "/b{1...2}"]\n') })
+  const nested = loadConfig({
+    flags: {},
+    env: {},
+    file: yamlFile('metadata:\n  copies: 2\ndrives: [/a, "/b{1...2}"]\n'),
+  })
   assert.equal(nested.config.metadataCopies, 2)
   assert.equal(nested.config.drives, '/a,/b{1...2}')
   const dotted = loadConfig({ flags: {}, env: {}, file: yamlFile('metadata.copies: 2\n') })
@@ -60,7 +76,10 @@ test('YAML may nest keys or dot them, and may give lists', () => {
 
 test('a wrong value is reported with its key, source, expectation and what was given', () => {
   const [problem] = problemsOf({ env: { OSTRAKA_WORKERS: 'many' } })
-  assert.equal(problem, 'workers (from OSTRAKA_WORKERS): expected auto, or a whole number from 1 to 64, was given "many"')
+  assert.equal(
+    problem,
+    'workers (from OSTRAKA_WORKERS): expected auto, or a whole number from 1 to 64, was given "many"',
+  )
 })
 
 test('every setting refuses a value of no meaning and none echoes a secret', () => {
@@ -68,7 +87,10 @@ test('every setting refuses a value of no meaning and none echoes a secret', () 
     const setting: Setting<unknown> = settings[name]
     const bad = 'no\0sense'
     const [problem] = problemsOf({ flags: { [flagOf(setting)]: bad } })
-    assert.ok(problem !== undefined && problem.startsWith(`${setting.key} (from --${flagOf(setting)}): expected `), setting.key)
+    assert.ok(
+      problem !== undefined && problem.startsWith(`${setting.key} (from --${flagOf(setting)}): expected `),
+      setting.key,
+    )
     if (setting.secret === true) assert.ok(!problem.includes('sense'))
   }
 })
@@ -99,7 +121,10 @@ test('one half of the root credentials is refused', () => {
 })
 
 test('a set size must divide the number of drives', () => {
-  assert.match(problemsOf({ flags: { drives: '/d{1...8}', 'set-size': '3' } })[0] ?? '', /divisor of the number of drives \(8\)/)
+  assert.match(
+    problemsOf({ flags: { drives: '/d{1...8}', 'set-size': '3' } })[0] ?? '',
+    /divisor of the number of drives \(8\)/,
+  )
   assert.deepEqual(problemsOf({ flags: { drives: '/d{1...8}', 'set-size': '4' } }), [])
 })
 
@@ -110,7 +135,17 @@ test('drive patterns expand ranges, padding, products and lists', () => {
 })
 
 test('bad drive patterns are refused', () => {
-  for (const bad of ['', '/a,', '/a{1..3}', '/a{3...1}', '/a{', '/a}', '/a{1...9999}', '/a,/a', '/a{1...100}{1...100}']) {
+  for (const bad of [
+    '',
+    '/a,',
+    '/a{1..3}',
+    '/a{3...1}',
+    '/a{',
+    '/a}',
+    '/a{1...9999}',
+    '/a,/a',
+    '/a{1...100}{1...100}',
+  ]) {
     assert.throws(() => expandDrivePatterns(bad), Error, bad)
   }
 })

@@ -33,7 +33,10 @@ test('a credentials file that others can read is refused', () => {
   const file = join(folder, 'open')
   loadCredentials(none, file)
   chmodSync(file, 0o644)
-  assert.throws(() => loadCredentials(none, file), (e: Error) => e instanceof CredentialsError && /chmod 600/.test(e.message))
+  assert.throws(
+    () => loadCredentials(none, file),
+    (e: Error) => e instanceof CredentialsError && /chmod 600/.test(e.message),
+  )
 })
 
 test('a credentials file without keys is refused and left as it is', () => {

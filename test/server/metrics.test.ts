@@ -7,7 +7,14 @@ import { WorkerMetrics } from '../../ts/server/metrics/worker_metrics.js'
 function put(metrics: WorkerMetrics, times: number): void {
   for (let i = 0; i < times; i++) {
     metrics.requestStarted()
-    metrics.requestEnded({ operation: 'PutObject', status: 200, bytesIn: 10, bytesOut: 0, durationMs: 3, firstByteMs: 3 })
+    metrics.requestEnded({
+      operation: 'PutObject',
+      status: 200,
+      bytesIn: 10,
+      bytesOut: 0,
+      durationMs: 3,
+      firstByteMs: 3,
+    })
   }
 }
 

@@ -11,7 +11,12 @@ import type { ControlCalls, TaskCalls } from './endless_task.js'
 const log = createLogger('error', 'test')
 log.level = 'silent'
 
-function makePool(threads: number): { pool: WorkerPool<TaskCalls, ControlCalls>; events: EventEmitter; crashed: number[]; run: (slot: number) => Promise<number> } {
+function makePool(threads: number): {
+  pool: WorkerPool<TaskCalls, ControlCalls>
+  events: EventEmitter
+  crashed: number[]
+  run: (slot: number) => Promise<number>
+} {
   const events = new EventEmitter()
   const crashed: number[] = []
   const generations = new Map<number, number>()
@@ -20,9 +25,19 @@ function makePool(threads: number): { pool: WorkerPool<TaskCalls, ControlCalls>;
     name: 'test',
     threads,
     prepare: () => ({ task: {}, transfer: [] }),
-    handlers: () => ({ started: ({ slot, generation }) => { generations.set(slot, generation); events.emit('started', slot); return undefined } }),
-    crashed: (slot) => { crashed.push(slot) },
-    givenUp: (error) => { events.emit('givenUp', error) },
+    handlers: () => ({
+      started: ({ slot, generation }) => {
+        generations.set(slot, generation)
+        events.emit('started', slot)
+        return undefined
+      },
+    }),
+    crashed: (slot) => {
+      crashed.push(slot)
+    },
+    givenUp: (error) => {
+      events.emit('givenUp', error)
+    },
     log,
   })
   const run = async (slot: number): Promise<number> => {
@@ -54,9 +69,15 @@ test('an error in a handler, a missed deadline and a closed channel each reject 
   await run(0)
   const [channel] = pool.channels()
   assert.ok(channel !== undefined)
-  await assert.rejects(channel.call('refuse', 'this', 10_000), (e) => e instanceof ChannelError && e.code === 'failed' && e.message === 'refused: this')
+  await assert.rejects(
+    channel.call('refuse', 'this', 10_000),
+    (e) => e instanceof ChannelError && e.code === 'failed' && e.message === 'refused: this',
+  )
   await assert.rejects(channel.call('hang', undefined, 20), (e) => e instanceof ChannelError && e.code === 'timeout')
-  const hanging = assert.rejects(channel.call('hang', undefined, 0), (e) => e instanceof ChannelError && e.code === 'closed')
+  const hanging = assert.rejects(
+    channel.call('hang', undefined, 0),
+    (e) => e instanceof ChannelError && e.code === 'closed',
+  )
   await stop(pool)
   await hanging
 })

@@ -1,8 +1,8 @@
 /**
  * The health of all drives of this process in shared memory: one row per drive, read and written by every thread.
  *
- * Any thread takes a drive out when it sees cause (`report`); only the health monitor, in the control thread, brings one
- * back (`set`), after it has proved it. Row, 128 words of 32 bits:
+ * Any thread takes a drive out when it sees cause (`report`); only the health monitor, in the control thread, brings
+ * one back (`set`), after it has proved it. Row, 128 words of 32 bits:
  *
  *   word 0      state (index into STATES)            word 1      reason (index into REASONS)
  *   word 2      errors ever                          word 3      timeouts ever
@@ -142,7 +142,10 @@ export class DriveRow {
     }
   }
 
-  /** Puts the drive into a state, whatever it was in. For the health monitor and for opening; true when that is a change. */
+  /**
+   * Puts the drive into a state, whatever it was in. For the health monitor and for opening; true when that is a
+   * change.
+   */
   set(state: DriveState, reason: HealthReason): boolean {
     const before = Atomics.exchange(this.#words, this.#at, STATES.indexOf(state))
     const reasonBefore = Atomics.exchange(this.#words, this.#at + 1, REASON_NAMES.indexOf(reason))
@@ -195,7 +198,8 @@ export class DriveRow {
       default:
         Atomics.add(this.#words, this.#at + 2, 1)
         if (access === 'write') this.#takeOut('offline', 'writeFailed')
-        else if (Atomics.add(this.#words, this.#at + 5, 1) >= READ_ERRORS_ALLOWED) this.#takeOut('offline', 'readErrors')
+        else if (Atomics.add(this.#words, this.#at + 5, 1) >= READ_ERRORS_ALLOWED)
+          this.#takeOut('offline', 'readErrors')
     }
   }
 

@@ -68,7 +68,9 @@ export interface DriveIo {
   run(ops: readonly IoOp[], options?: RunOptions): Promise<IoResult[]>
   /** Takes the advisory lock of the whole drive (file `lock`), false when another process holds it. */
   lock(): Promise<boolean>
-  /** Opens the root again by its path, after the drive was replaced or mounted again. Open files stay what they were. */
+  /**
+   * Opens the root again by its path, after the drive was replaced or mounted again. Open files stay what they were.
+   */
   refresh(): Promise<void>
   /** Operations submitted and not settled. */
   readonly pending: number

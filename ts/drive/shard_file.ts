@@ -28,8 +28,8 @@
  *
  * Salvage, plain: bucket id u64, part number u32, key length u16, key, upload id length u16, upload id (UTF-8).
  *
- * The header is 64-byte padded so that a reader can take it and the first cell of a small shard with one read. Its checksum
- * says nothing about the place: the reader compares the data id with the name it opened.
+ * The header is 64-byte padded so that a reader can take it and the first cell of a small shard with one read. Its
+ * checksum says nothing about the place: the reader compares the data id with the name it opened.
  */
 import {
   blockCount, blockSizeAt, CHECKSUM_SIZE, type DataId, type Geometry, type SalvageInfo, type ShardHeader,
@@ -85,8 +85,8 @@ export function encodeShardHeader(header: ShardHeader): Uint8Array {
 }
 
 /**
- * Reads the header at the start of `bytes` (which may go on after it). Throws ShardHeaderError. Bytes that end before the
- * header does are corrupt: the caller read at least MAX_HEADER_SIZE or to the end of the file.
+ * Reads the header at the start of `bytes` (which may go on after it). Throws ShardHeaderError. Bytes that end before
+ * the header does are corrupt: the caller read at least MAX_HEADER_SIZE or to the end of the file.
  */
 export function decodeShardHeader(bytes: Uint8Array): { header: ShardHeader; size: number } {
   if (bytes.length < FIXED_SIZE || !MAGIC.every((byte, at) => bytes[at] === byte)) throw corrupt('no shard header')

@@ -3,8 +3,8 @@
  *
  * The directories are by the last byte of the data id, so every one holds part of every range. A scan of all of them
  * keeps the smallest `WINDOW` data ids after the wanted one, sorted; pages are served from that window
- * while the caller goes on where the last page ended. A shard put after the scan appears in the next listing; a shard deleted
- * meanwhile is left out when its size is asked for.
+ * while the caller goes on where the last page ended. A shard put after the scan appears in the next listing; a shard
+ * deleted meanwhile is left out when its size is asked for.
  */
 import type { DataId, ShardListing } from './drive.js'
 import type { FileStat, IoOp, IoResult } from './io.js'

@@ -125,7 +125,11 @@ export class SimulatedDrive {
   /** The fault that strikes this operation, if any. */
   faultFor(op: IoOp, path: string, background: boolean): ActiveRule | undefined {
     for (const rule of this.#rules) {
-      if (rule.op !== undefined && !(typeof rule.op === 'string' ? rule.op === op.op : rule.op.includes(op.op))) continue
+      if (
+        rule.op !== undefined &&
+        !(typeof rule.op === 'string' ? rule.op === op.op : rule.op.includes(op.op))
+      )
+        continue
       if (typeof rule.path === 'string' && rule.path !== path) continue
       if (rule.path instanceof RegExp && !rule.path.test(path)) continue
       if (rule.background !== undefined && rule.background !== background) continue

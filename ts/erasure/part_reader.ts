@@ -39,7 +39,11 @@ interface Group {
 }
 
 /** The bytes of the range. Closes `sources` at the end. */
-export async function* readPart(context: ReadContext, sources: ShardSources, part: PartRead): AsyncGenerator<Uint8Array> {
+export async function* readPart(
+  context: ReadContext,
+  sources: ShardSources,
+  part: PartRead,
+): AsyncGenerator<Uint8Array> {
   const reader = new PartReader(context, sources, part)
   try {
     for (;;) {
@@ -152,7 +156,9 @@ class PartReader {
     if (wanted.length === 0) return new Map()
     const { k, m } = this.#geometry
     const blockSize = blockSizeAt(this.#geometry, first + index)
-    const blocks = result.cells.map((cells) => (cells === undefined ? null : blockIn(this.#geometry, cells, first, index)))
+    const blocks = result.cells.map((cells) =>
+      cells === undefined ? null : blockIn(this.#geometry, cells, first, index),
+    )
     const out = wanted.map(() => Buffer.allocUnsafeSlow(blockSize))
     reconstruct(k, m, blockSize, blocks, wanted, out)
     return new Map(wanted.map((block, at) => [block, out[at] as Uint8Array]))

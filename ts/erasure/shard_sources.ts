@@ -5,7 +5,16 @@
  * A shard is `usable` while its drive is known, readable and has not failed this part as a whole. A bad block
  * spoils only the read that met it: the other blocks of the shard may still be needed.
  */
-import type { DataId, Drive, DriveNumber, Geometry, ReadOptions, SalvageInfo, ShardHeader, ShardReader } from '../drive/drive.js'
+import type {
+  DataId,
+  Drive,
+  DriveNumber,
+  Geometry,
+  ReadOptions,
+  SalvageInfo,
+  ShardHeader,
+  ShardReader,
+} from '../drive/drive.js'
 import { CHECKSUM_SIZE, ShardError, blockCount, blockSizeAt } from '../drive/drive.js'
 import type { Clock } from './clock.js'
 import { within } from './clock.js'
@@ -74,7 +83,9 @@ export class ShardSources {
     return this.#drives.flatMap((_, shard) => (this.usable(shard) ? [shard] : []))
   }
 
-  /** Cells first..first+count-1 of a shard, verified, in one buffer. Rejects with ShardError, or 'timeout' of our own. */
+  /**
+   * Cells first..first+count-1 of a shard, verified, in one buffer. Rejects with ShardError, or 'timeout' of our own.
+   */
   async read(shard: number, first: number, count: number): Promise<Uint8Array> {
     const drive = this.#drives[shard]
     if (drive === undefined) throw new ShardError('missing', 0, `shard ${String(shard)} has no drive`)
@@ -115,7 +126,12 @@ export class ShardSources {
     const cells = await readOpened(drive, reader, first, count, this.#options.read)
     const expected = cellsSize(this.geometry, first, count)
     if (cells.length !== expected) {
-      throw new ShardError('corrupt', drive.number, `${String(cells.length)} bytes of cells, not ${String(expected)}`, first)
+      throw new ShardError(
+        'corrupt',
+        drive.number,
+        `${String(cells.length)} bytes of cells, not ${String(expected)}`,
+        first,
+      )
     }
     return cells
   }

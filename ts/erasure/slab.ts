@@ -78,7 +78,9 @@ export interface SlabPoolStats {
 /** One per thread. */
 export class SlabPool {
   readonly limitBytes: number
-  /** Idle slabs by class. Invariant: their sum is #idleBytes, and #usedBytes + #idleBytes <= limitBytes (or one slab). */
+  /**
+   * Idle slabs by class. Invariant: their sum is #idleBytes, and #usedBytes + #idleBytes <= limitBytes (or one slab).
+   */
   readonly #idle = new Map<number, Uint8Array[]>()
   readonly #queue: Waiting[] = []
   #usedBytes = 0

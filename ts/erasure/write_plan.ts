@@ -37,7 +37,8 @@ export function planWrite(
   part: { dataId: DataId; size: number; stripeSize: number; parity: number },
 ): WritePlan {
   const m = part.parity === 0 ? shape.m : part.parity
-  if (!Number.isSafeInteger(m) || m < 0 || m > shape.m) throw new RangeError(`parity ${String(m)} of a set of ${String(shape.m)}`)
+  if (!Number.isSafeInteger(m) || m < 0 || m > shape.m)
+    throw new RangeError(`parity ${String(m)} of a set of ${String(shape.m)}`)
   const usable = drives.filter((drive) => drive.writable)
   const quorum = writeQuorum(shape)
   if (usable.length < quorum) {

@@ -78,7 +78,8 @@ export class CheckedView implements StateReader {
   /** The record before `key`, checked. */
   before(key: Buffer): RawEntry {
     const entry = this.#view.before(key)
-    if (entry === undefined || entry.key.compare(key) >= 0) throw new MetadataError('corrupt', 'the head of the view is missing')
+    if (entry === undefined || entry.key.compare(key) >= 0)
+      throw new MetadataError('corrupt', 'the head of the view is missing')
     checkValue(entry.key, entry.value)
     return entry
   }
@@ -157,7 +158,8 @@ export function linkChanges(view: ViewSnapshot, changes: SortedMap<Buffer | unde
 /** The record before a change, with the payload that this batch has already given it. */
 function takeBack(writes: RawWrite[], before: RawEntry): Pending {
   const last = writes.at(-1)
-  if (last?.value === undefined || !last.key.equals(before.key)) return { key: before.key, payload: payloadOf(before.value) }
+  if (last?.value === undefined || !last.key.equals(before.key))
+    return { key: before.key, payload: payloadOf(before.value) }
   writes.pop()
   return { key: last.key, payload: payloadOf(last.value) }
 }

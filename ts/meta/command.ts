@@ -68,7 +68,15 @@ export type Command =
       checksumAlgorithm?: ChecksumAlgorithm
       checksumType?: 'FULL_OBJECT' | 'COMPOSITE'
     }
-  | { kind: 'putPart'; bucketId: number; key: string; uploadId: string; partNumber: number; nowMs: number; part: PartRecord }
+  | {
+      kind: 'putPart'
+      bucketId: number
+      key: string
+      uploadId: string
+      partNumber: number
+      nowMs: number
+      part: PartRecord
+    }
   | {
       kind: 'completeUpload'
       bucketId: number
@@ -88,8 +96,17 @@ export type Command =
   /** Forgets completed uploads older than beforeMs. */
   | { kind: 'expireUploads'; beforeMs: number; limit: number }
   | { kind: 'queueHeal'; entries: HealEntry[] }
-  /** Shards proved on their drives; a shard number maps to the drive that now holds it. Ends the heal entry when none is left. */
-  | { kind: 'healed'; set: number; dataId: Uint8Array; shards: { shard: number; drive: DriveNumber }[]; left: number[] }
+  /**
+   * Shards proved on their drives; a shard number maps to the drive that now holds it. Ends the heal entry when none
+   * is left.
+   */
+  | {
+      kind: 'healed'
+      set: number
+      dataId: Uint8Array
+      shards: { shard: number; drive: DriveNumber }[]
+      left: number[]
+    }
   /** Garbage entries whose shards are gone from every drive they were on. */
   | { kind: 'collected'; entries: { order: OrderKey; dataId: Uint8Array }[] }
   /** A store restored from a backup does not collect until confirmed. */

@@ -24,7 +24,10 @@ export interface MetadataEngine {
   readonly reader: MetadataReader
   status(): Promise<MetadataStatus>
   /** Writes a consistent copy of view and position to a directory, online. */
-  backup(path: string, onProgress?: (done: number, total: number) => void): Promise<{ position: number; records: number }>
+  backup(
+    path: string,
+    onProgress?: (done: number, total: number) => void,
+  ): Promise<{ position: number; records: number }>
   close(): Promise<void>
 }
 

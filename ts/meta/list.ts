@@ -6,7 +6,16 @@
  */
 import type { StateReader } from './chain.js'
 import { MetadataError } from './engine.js'
-import { afterPrefix, bucketPrefix, HEADER, KIND, objectKeyEnd, objectPrefix, openUploadsPrefix, uploadKey } from './keys.js'
+import {
+  afterPrefix,
+  bucketPrefix,
+  HEADER,
+  KIND,
+  objectKeyEnd,
+  objectPrefix,
+  openUploadsPrefix,
+  uploadKey,
+} from './keys.js'
 import { unpack } from './record.js'
 import type { ListPage, ListQuery, UploadListPage, UploadListQuery } from './reader.js'
 import type { ObjectRecord, UploadRecord } from './schema.js'
@@ -114,7 +123,8 @@ export function listUploads(state: StateReader, query: UploadListQuery): UploadL
       }
       last = { key: entry.key.toString('utf8', base.length, keyEnd), uploadId: entry.key.toString('utf8', keyEnd + 1) }
       const upload = state.get(uploadKey(query.bucketId, last.key, last.uploadId))
-      if (upload === undefined) throw new MetadataError('corrupt', 'the index of open uploads names an upload that is missing')
+      if (upload === undefined)
+        throw new MetadataError('corrupt', 'the index of open uploads names an upload that is missing')
       page.entries.push({ upload: unpack(upload) as UploadRecord })
     }
   }

@@ -65,7 +65,10 @@ export function checkValue(key: Uint8Array, value: Buffer): void {
     throw new MetadataError('corrupt', 'the checksum of a record does not hold')
   }
   if (value[VERSION_OFFSET] !== VERSION) {
-    throw new MetadataError('corrupt', `a record has version ${String(value[VERSION_OFFSET])}, known is ${String(VERSION)}`)
+    throw new MetadataError(
+      'corrupt',
+      `a record has version ${String(value[VERSION_OFFSET])}, known is ${String(VERSION)}`,
+    )
   }
 }
 

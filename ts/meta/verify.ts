@@ -54,7 +54,10 @@ function add(hash: Hash, { key, value }: RawEntry): void {
 }
 
 /** Walks a whole view; `onProgress` gets the number of records so far. */
-export function verifyView(view: ViewSnapshot, onProgress?: (records: number) => void): { records: number; digest: string } {
+export function verifyView(
+  view: ViewSnapshot,
+  onProgress?: (records: number) => void,
+): { records: number; digest: string } {
   const hash = createHash('sha256')
   let records = 0
   let from: Buffer | undefined = HEAD_KEY

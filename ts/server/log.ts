@@ -36,5 +36,8 @@ export function createLogger(level: LogLevel, thread: string): Logger {
 
 /** Takes credentials out of a URL: presigned queries hold a signature that is good until it expires. */
 export function redactUrl(url: string): string {
-  return url.replace(/([?&](?:X-Amz-(?:Signature|Security-Token|Credential)|Signature|AWSAccessKeyId)=)[^&#]*/gi, '$1[secret]')
+  return url.replace(
+    /([?&](?:X-Amz-(?:Signature|Security-Token|Credential)|Signature|AWSAccessKeyId)=)[^&#]*/gi,
+    '$1[secret]',
+  )
 }

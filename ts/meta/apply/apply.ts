@@ -76,7 +76,12 @@ function run(context: Context, command: Command): CommandResult {
     if (error instanceof Refused) {
       return { ok: false, order: context.order, refusal: error.refusal, detail: error.message }
     }
-    return { ok: false, order: context.order, refusal: 'InvalidRequest', detail: `the command failed: ${String(error)}` }
+    return {
+      ok: false,
+      order: context.order,
+      refusal: 'InvalidRequest',
+      detail: `the command failed: ${String(error)}`,
+    }
   }
 }
 

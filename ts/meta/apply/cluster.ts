@@ -26,7 +26,8 @@ function putNew(context: Context, sets: readonly SetRecord[], drives: readonly D
   for (const set of sets) {
     if (context.tx.get(setKey(set.number)) !== undefined) refuse('Conflict', `set ${String(set.number)} exists`)
     for (const drive of set.drives) {
-      if (context.tx.get(driveKey(drive)) === undefined) refuse('InvalidRequest', `set ${String(set.number)} names no drive`)
+      if (context.tx.get(driveKey(drive)) === undefined)
+        refuse('InvalidRequest', `set ${String(set.number)} names no drive`)
     }
     context.tx.put(setKey(set.number), set)
   }

@@ -52,7 +52,13 @@ export function completeUpload(context: Context, command: Complete): Handled {
     disown(context, left.location)
   }
   closeUpload(context, bucket, upload)
-  const completed = { atMs: command.nowMs, etag: object.etag, size, requestDigest: digest, ...(checksum && { checksum }) }
+  const completed = {
+    atMs: command.nowMs,
+    etag: object.etag,
+    size,
+    requestDigest: digest,
+    ...(checksum && { checksum }),
+  }
   context.tx.put(uploadKey(upload.bucketId, upload.key, upload.uploadId), { ...upload, completed })
   noteCompleted(context, upload, command.nowMs)
   placeObject(context, bucket, object, current)

@@ -30,7 +30,8 @@ export function putObject(context: Context, command: Extract<Command, { kind: 'p
     ...(command.checksum && { checksum: command.checksum }),
     body: part === undefined ? { kind: 'empty' } : { kind: 'part', part },
   }
-  if (part !== undefined) own(context, part.location, { bucketId, key, uploadId: '', partNumber: 0 }, command.modifiedMs)
+  if (part !== undefined)
+    own(context, part.location, { bucketId, key, uploadId: '', partNumber: 0 }, command.modifiedMs)
   placeObject(context, bucket, object, current)
   return objectValue(object)
 }

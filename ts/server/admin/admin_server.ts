@@ -51,9 +51,12 @@ export class AdminServer {
 
   constructor(options: AdminOptions) {
     this.#options = options
-    this.#server = createServer({ maxHeaderSize: 16 * 1024, requestTimeout: 30_000, headersTimeout: 10_000 }, (request, response) => {
-      void this.#answer(request, response)
-    })
+    this.#server = createServer(
+      { maxHeaderSize: 16 * 1024, requestTimeout: 30_000, headersTimeout: 10_000 },
+      (request, response) => {
+        void this.#answer(request, response)
+      },
+    )
     this.#server.maxConnections = 256
   }
 

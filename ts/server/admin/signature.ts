@@ -3,8 +3,8 @@
  *
  *   method \n target \n time in ms \n nonce \n SHA-256 of the body (hex)
  *
- * sent as `Authorization: OSTRAKA-HMAC-SHA256 <access key>:<time>:<nonce>:<hex>`. The secret never travels; a request is
- * good for MAX_SKEW_MS and a nonce only once.
+ * sent as `Authorization: OSTRAKA-HMAC-SHA256 <access key>:<time>:<nonce>:<hex>`. The secret never travels; a request
+ * is good for MAX_SKEW_MS and a nonce only once.
  */
 import { createHash, createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
 
@@ -41,13 +41,16 @@ export class AdminVerifier {
 
   /** '' when the request is good, else what is wrong with it. */
   check(request: SignedRequest, authorization: string | undefined, nowMs: number): string {
-    const fields = /^OSTRAKA-HMAC-SHA256 ([^:\s]{1,128}):(\d{1,15}):([0-9a-f]{8,64}):([0-9a-f]{64})$/.exec(authorization ?? '')
+    const fields = /^OSTRAKA-HMAC-SHA256 ([^:\s]{1,128}):(\d{1,15}):([0-9a-f]{8,64}):([0-9a-f]{64})$/.exec(
+      authorization ?? '',
+    )
     if (fields === null) return 'the request is not signed with the root credentials'
     const [, accessKey = '', time = '', nonce = '', given = ''] = fields
     const expected = Buffer.from(mac(request, this.#keys.secretKey, time, nonce), 'hex')
     const same = timingSafeEqual(expected, Buffer.from(given, 'hex'))
     if (!same || accessKey !== this.#keys.accessKey) return 'the signature does not match the root credentials'
-    if (Math.abs(nowMs - Number(time)) > MAX_SKEW_MS) return 'the clocks of client and server differ by more than five minutes'
+    if (Math.abs(nowMs - Number(time)) > MAX_SKEW_MS)
+      return 'the clocks of client and server differ by more than five minutes'
     return this.#useNonce(nonce, nowMs) ? '' : 'the request was sent before'
   }
 

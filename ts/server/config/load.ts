@@ -148,7 +148,10 @@ function unknown(what: string, word: string, known: Iterable<string>): string {
 
 function crossCheck(config: Config, origins: Readonly<Record<keyof Config, string>>, problems: string[]): void {
   if ((config.rootAccessKey === '') !== (config.rootSecretKey === '')) {
-    const [there, gone] = config.rootAccessKey === '' ? ['root.secret-key', 'root.access-key'] : ['root.access-key', 'root.secret-key']
+    const [there, gone] =
+      config.rootAccessKey === ''
+        ? ['root.secret-key', 'root.access-key']
+        : ['root.access-key', 'root.secret-key']
     problems.push(`${there} is given without ${gone}: expected both, or neither (a file is then used)`)
   }
   if (config.drives !== '') {

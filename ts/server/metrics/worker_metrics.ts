@@ -16,16 +16,32 @@ const LATENCY_BUCKETS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0
 
 export class WorkerMetrics implements S3Metrics {
   readonly #registry = new Registry()
-  readonly #requests = this.#counter('ostraka_s3_requests_total', 'S3 requests that ended', ['operation', 'status', 'code'])
-  readonly #received = this.#counter('ostraka_s3_received_bytes_total', 'Decoded body bytes received', ['operation'])
+  readonly #requests = this.#counter('ostraka_s3_requests_total', 'S3 requests that ended', [
+    'operation',
+    'status',
+    'code',
+  ])
+  readonly #received = this.#counter('ostraka_s3_received_bytes_total', 'Decoded body bytes received', [
+    'operation',
+  ])
   readonly #sent = this.#counter('ostraka_s3_sent_bytes_total', 'Body bytes sent', ['operation'])
-  readonly #duration = this.#histogram('ostraka_s3_request_seconds', 'Time from the head of a request to the end of its answer')
-  readonly #firstByte = this.#histogram('ostraka_s3_first_byte_seconds', 'Time from the head of a request to the first byte of its answer')
+  readonly #duration = this.#histogram(
+    'ostraka_s3_request_seconds',
+    'Time from the head of a request to the end of its answer',
+  )
+  readonly #firstByte = this.#histogram(
+    'ostraka_s3_first_byte_seconds',
+    'Time from the head of a request to the first byte of its answer',
+  )
   readonly #inFlight: Gauge
   #active = 0
 
   constructor(thread: string) {
-    this.#inFlight = new Gauge({ name: 'ostraka_s3_requests_in_flight', help: 'S3 requests in progress', registers: [this.#registry] })
+    this.#inFlight = new Gauge({
+      name: 'ostraka_s3_requests_in_flight',
+      help: 'S3 requests in progress',
+      registers: [this.#registry],
+    })
     addThreadMetrics(this.#registry, thread)
   }
 
@@ -57,7 +73,13 @@ export class WorkerMetrics implements S3Metrics {
   }
 
   #histogram(name: string, help: string): Histogram {
-    return new Histogram({ name, help, labelNames: ['operation'], buckets: LATENCY_BUCKETS, registers: [this.#registry] })
+    return new Histogram({
+      name,
+      help,
+      labelNames: ['operation'],
+      buckets: LATENCY_BUCKETS,
+      registers: [this.#registry],
+    })
   }
 }
 

@@ -45,8 +45,12 @@ export class Channel<Makes extends Calls, Offers extends Calls> {
   constructor(port: MessagePort, handlers: Handlers<Offers>) {
     this.#port = port
     this.#handlers = handlers
-    port.on('message', (message: Message) => { void this.#receive(message) })
-    port.on('close', () => { this.#fail() })
+    port.on('message', (message: Message) => {
+      void this.#receive(message)
+    })
+    port.on('close', () => {
+      this.#fail()
+    })
   }
 
   get closed(): boolean {
@@ -54,15 +58,28 @@ export class Channel<Makes extends Calls, Offers extends Calls> {
   }
 
   /** timeoutMs 0: waits as long as the channel lives. */
-  call<K extends keyof Makes & string>(name: K, argument: Makes[K]['takes'], timeoutMs: number): Promise<Makes[K]['gives']> {
+  call<K extends keyof Makes & string>(
+    name: K,
+    argument: Makes[K]['takes'],
+    timeoutMs: number,
+  ): Promise<Makes[K]['gives']> {
     return new Promise((resolve, reject) => {
-      if (this.#closed) { reject(new ChannelError('closed', `${name}: the thread is gone`)); return }
-      if (this.#waiting.size >= MAX_CALLS) { reject(new ChannelError('busy', `${name}: too many calls wait`)); return }
+      if (this.#closed) {
+        reject(new ChannelError('closed', `${name}: the thread is gone`))
+        return
+      }
+      if (this.#waiting.size >= MAX_CALLS) {
+        reject(new ChannelError('busy', `${name}: too many calls wait`))
+        return
+      }
       const id = this.#next++
-      const timer = timeoutMs === 0 ? undefined : setTimeout(() => {
-        this.#waiting.delete(id)
-        reject(new ChannelError('timeout', `${name}: no answer in ${String(timeoutMs)} ms`))
-      }, timeoutMs)
+      const timer =
+        timeoutMs === 0
+          ? undefined
+          : setTimeout(() => {
+              this.#waiting.delete(id)
+              reject(new ChannelError('timeout', `${name}: no answer in ${String(timeoutMs)} ms`))
+            }, timeoutMs)
       timer?.unref()
       this.#waiting.set(id, { resolve: resolve, reject, timer })
       this.#port.postMessage({ call: name, id, argument } satisfies Message)
@@ -80,7 +97,10 @@ export class Channel<Makes extends Calls, Offers extends Calls> {
   }
 
   async #receive(message: Message): Promise<void> {
-    if ('answer' in message) { this.#settle(message); return }
+    if ('answer' in message) {
+      this.#settle(message)
+      return
+    }
     const handler = this.#handlers[message.call]
     let answer: Message
     try {

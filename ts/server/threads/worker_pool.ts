@@ -67,7 +67,9 @@ export class WorkerPool<Makes extends Calls, Offers extends Calls> {
       atomics: 'disabled',
       recordTiming: false,
     })
-    this.#pool.on('error', (error: Error) => { options.log.error({ err: error, pool: options.name }, 'a thread failed outside its task') })
+    this.#pool.on('error', (error: Error) => {
+      options.log.error({ err: error, pool: options.name }, 'a thread failed outside its task')
+    })
     this.#slots = Array.from({ length: options.threads }, () => ({
       generation: -1, channel: undefined, crashes: [], ended: Promise.resolve(),
     }))
