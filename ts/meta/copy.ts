@@ -1,6 +1,5 @@
 /** One metadata copy: a log and a view on one drive, as long as both can be trusted. */
-import { applyBatch, readApplied } from './apply/apply.js'
-import type { Batch } from './apply/apply.js'
+import { applyBatch, decodeBatch, readApplied } from './apply/apply.js'
 import { CheckedView, emptyView } from './chain.js'
 import { exists, listNames, LOG, makeDirectory, META, removeDirectory, replaceFile, UNCLEAN } from './drive_files.js'
 import type { MetaDrive } from './drive_files.js'
@@ -8,7 +7,6 @@ import { MetadataError } from './engine.js'
 import { CommandLog } from './log/command_log.js'
 import type { LogOptions } from './log/command_log.js'
 import type { LogRecord } from './log/frame.js'
-import { unpack } from './record.js'
 import type { RawWrite, ViewStore } from './view_store.js'
 import { nextViewName } from './views.js'
 import type { ViewFactory } from './views.js'
@@ -39,7 +37,7 @@ export class MetadataCopy {
 
   /** Applies a record to this view alone, as a replay does. Throws MetadataError 'corrupt'. */
   replay(record: LogRecord): void {
-    const batch = unpack(record.payload) as Batch
+    const batch = decodeBatch(record.payload)
     const { writes } = applyBatch(this.view, { index: record.index, term: record.term }, batch)
     this.commit(writes, record.index)
   }

@@ -18,7 +18,7 @@
  * - The log of a copy is released only up to what every view has flushed.
  */
 import type { Batch } from './apply/apply.js'
-import { applyBatch } from './apply/apply.js'
+import { applyBatch, decodeBatch, encodeBatch, encodeRequest } from './apply/apply.js'
 import type { Command, CommandResult } from './command.js'
 import { compareSlice } from './compare.js'
 import type { CompareProgress } from './compare.js'
@@ -35,7 +35,6 @@ import { RECORD_COMMANDS } from './log/frame.js'
 import type { LogRecord } from './log/frame.js'
 import { Published } from './published.js'
 import { makeCopy } from './rebuild.js'
-import { pack, unpack } from './record.js'
 import { MAX_REQUEST_ID } from './apply/requests.js'
 import { openCopies } from './start.js'
 import { SnapshotReader } from './snapshot_reader.js'
@@ -76,9 +75,8 @@ const MAX_COMMAND_BYTES = 8 << 20
 const RETRY_COPY_MS = 5_000
 
 interface Waiting {
-  command: Command
-  requestId: string | undefined
-  bytes: number
+  /** Encoded (`encodeRequest`). */
+  request: Uint8Array
   resolve: (result: CommandResult) => void
   reject: (error: MetadataError) => void
 }
@@ -156,20 +154,26 @@ export class LocalEngine implements MetadataEngine {
   }
 
   propose(command: Command, requestId?: string): Promise<CommandResult> {
-    if (this.#failure !== undefined) return Promise.reject(unavailable(this.#failure))
-    if (this.#closed) return Promise.reject(new MetadataError('unavailable', 'the engine is closed'))
     if (requestId !== undefined && (requestId === '' || Buffer.byteLength(requestId) > MAX_REQUEST_ID)) {
       return Promise.reject(new MetadataError('unavailable', `a request id has 1 to ${String(MAX_REQUEST_ID)} bytes`))
     }
-    const bytes = pack(command).length
-    if (bytes > MAX_COMMAND_BYTES) return Promise.reject(new MetadataError('unavailable', 'the command is too large'))
+    return this.proposeEncoded(encodeRequest(command, requestId))
+  }
+
+  /** As `propose`, for what `encodeRequest` made. */
+  proposeEncoded(request: Uint8Array): Promise<CommandResult> {
+    if (this.#failure !== undefined) return Promise.reject(unavailable(this.#failure))
+    if (this.#closed) return Promise.reject(new MetadataError('unavailable', 'the engine is closed'))
     const { maxQueued, maxQueuedBytes } = this.#options
-    if (this.#queue.length >= maxQueued || this.#queuedBytes + bytes > maxQueuedBytes) {
+    if (request.length > MAX_COMMAND_BYTES) {
+      return Promise.reject(new MetadataError('unavailable', 'the command is too large'))
+    }
+    if (this.#queue.length >= maxQueued || this.#queuedBytes + request.length > maxQueuedBytes) {
       return Promise.reject(new MetadataError('overloaded', `${String(this.#queue.length)} commands are waiting`))
     }
     return new Promise((resolve, reject) => {
-      this.#queue.push({ command, requestId, bytes, resolve, reject })
-      this.#queuedBytes += bytes
+      this.#queue.push({ request, resolve, reject })
+      this.#queuedBytes += request.length
       this.#wake()
     })
   }
@@ -366,15 +370,14 @@ export class LocalEngine implements MetadataEngine {
     let count = 0
     let bytes = 0
     while (count < this.#queue.length && count < BATCH_COUNT && (count === 0 || bytes < BATCH_BYTES)) {
-      bytes += this.#queue[count]?.bytes ?? 0
+      bytes += this.#queue[count]?.request.length ?? 0
       count++
     }
     const waiting = this.#queue.splice(0, count)
     this.#queuedBytes -= bytes
-    const requests = waiting.map(({ command, requestId }) => (requestId === undefined ? { command } : { command, requestId }))
-    const batch: Batch = { timeMs: this.#options.now(), requests }
+    const payload = encodeBatch(this.#options.now(), waiting.map(({ request }) => request))
     const index = this.#primary.log.lastIndex + 1
-    return { waiting, record: { type: RECORD_COMMANDS, group: 0, epoch: 0, term: this.#term, index, payload: pack(batch) } }
+    return { waiting, record: { type: RECORD_COMMANDS, group: 0, epoch: 0, term: this.#term, index, payload } }
   }
 
   /** Durable on every copy that is then online: true. False: the outcome is unknown and was said. */
@@ -398,7 +401,7 @@ export class LocalEngine implements MetadataEngine {
   /** Applies a durable batch and answers. */
   #apply({ waiting, record }: InFlight): void {
     try {
-      const batch = unpack(record.payload) as Batch
+      const batch = decodeBatch(record.payload)
       const results = this.#applyToViews(record, batch)
       this.published.setApplied(record.index)
       for (const [at, { resolve }] of waiting.entries()) resolve(results[at] as CommandResult)

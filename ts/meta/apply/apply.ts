@@ -10,13 +10,13 @@ import type { StateReader } from '../chain.js'
 import type { Command, CommandResult, CommandValue } from '../command.js'
 import { MetadataError } from '../engine.js'
 import { APPLIED_KEY } from '../keys.js'
-import { unpack } from '../record.js'
+import { pack, unpack } from '../record.js'
 import type { RawWrite, ViewSnapshot } from '../view_store.js'
 import { createBucket, deleteBucket } from './buckets.js'
 import { collected, healed, queueHeal, setCollection } from './care.js'
 import { addSets, driveHealed, fenceEpochs, initCluster, openEpoch, replaceDrive } from './cluster.js'
 import { completeUpload } from './complete.js'
-import { Refused } from './context.js'
+import { refuse, Refused } from './context.js'
 import type { Context, Handled } from './context.js'
 import { discard } from './data_ids.js'
 import { deleteObject, deleteObjects, putObject } from './objects.js'
@@ -24,11 +24,30 @@ import { remember, rememberedResult } from './requests.js'
 import { Transaction } from './transaction.js'
 import { abortUpload, createUpload, expireUploads, putPart } from './uploads.js'
 
+export interface Request {
+  command: Command
+  requestId?: string
+}
+
 /** What one log record carries. */
 export interface Batch {
   /** The proposer's clock. */
   timeMs: number
-  requests: { command: Command; requestId?: string }[]
+  requests: Request[]
+}
+
+/** A request as it travels: encoded once, where it is proposed. */
+export function encodeRequest(command: Command, requestId: string | undefined): Buffer {
+  return pack({ command, requestId })
+}
+
+export function encodeBatch(timeMs: number, requests: readonly Uint8Array[]): Buffer {
+  return pack({ timeMs, requests })
+}
+
+export function decodeBatch(payload: Uint8Array): Batch {
+  const { timeMs, requests } = unpack(payload) as { timeMs: number; requests: Uint8Array[] }
+  return { timeMs, requests: requests.map((request) => unpack(request) as Request) }
 }
 
 export interface Applied {
@@ -119,5 +138,6 @@ function handle(context: Context, command: Command): Handled | CommandValue {
     case 'healed': return healed(context, command)
     case 'collected': return collected(context, command)
     case 'setCollection': return setCollection(context, command)
+    default: return refuse('FeatureLevel', 'the kind of command is unknown here')
   }
 }

@@ -1,0 +1,88 @@
+/**
+ * The engine's side of metadata clients in other threads: any number of ports, one message per loop turn and
+ * direction.
+ *
+ * Messages to the engine: { proposals }, { doubt }, { call }. Back: { results }, { answer }, { progress }.
+ * Proposals and results are msgpack in one transferred buffer, so that no view of a shared pool is copied whole.
+ */
+import type { MessagePort } from 'node:worker_threads'
+import type { CommandResult } from './command.js'
+import { MetadataError } from './engine.js'
+import type { MetadataErrorCode, MetadataStatus } from './engine.js'
+import type { LocalEngine } from './local_engine.js'
+import { pack, unpack } from './record.js'
+
+/** Number of the proposal for its client, and what `encodeRequest` made. */
+export type Proposal = [id: number, request: Uint8Array]
+
+export interface ErrorMessage {
+  code: MetadataErrorCode
+  message: string
+}
+
+export type ProposalResult = { id: number; result: CommandResult } | { id: number; error: ErrorMessage }
+
+export type ToEngine =
+  | { proposals: Uint8Array }
+  | { doubt: { generation: number; reason: string } }
+  | { call: { id: number; what: 'status' } | { id: number; what: 'backup'; path: string } }
+
+export type FromEngine =
+  | { results: Uint8Array }
+  | { answer: { id: number; value: MetadataStatus | { position: number; records: number } } | { id: number; error: ErrorMessage } }
+  | { progress: { id: number; done: number; total: number } }
+
+/** What a client needs besides its port: given to the other thread as worker data. */
+export interface ClientConnection {
+  port: MessagePort
+  published: SharedArrayBuffer
+}
+
+/** Serves one client until its port closes. */
+export function serveMetadataPort(engine: LocalEngine, port: MessagePort): void {
+  let results: ProposalResult[] = []
+  let open = true
+  const send = (message: FromEngine): void => {
+    if (open) port.postMessage(message)
+  }
+  const answer = (one: ProposalResult): void => {
+    if (results.push(one) > 1) return
+    // Behind everything of this turn that is resolved in microtasks.
+    setImmediate(() => {
+      const batch = results
+      results = []
+      const bytes = Uint8Array.from(pack(batch))
+      if (open) port.postMessage({ results: bytes }, [bytes.buffer])
+    })
+  }
+  port.on('message', (message: ToEngine) => {
+    if ('proposals' in message) {
+      for (const [id, request] of unpack(message.proposals) as Proposal[]) {
+        engine.proposeEncoded(request).then(
+          (result) => { answer({ id, result }) },
+          (error: unknown) => { answer({ id, error: toMessage(error) }) },
+        )
+      }
+    } else if ('doubt' in message) {
+      engine.doubt(message.doubt.generation, message.doubt.reason)
+    } else {
+      const { id } = message.call
+      const value =
+        message.call.what === 'status'
+          ? engine.status()
+          : engine.backup(message.call.path, (done, total) => { send({ progress: { id, done, total } }) })
+      value.then(
+        (done) => { send({ answer: { id, value: done } }) },
+        (error: unknown) => { send({ answer: { id, error: toMessage(error) } }) },
+      )
+    }
+  })
+  port.on('close', () => {
+    open = false
+  })
+}
+
+function toMessage(error: unknown): ErrorMessage {
+  if (error instanceof MetadataError) return { code: error.code, message: error.message }
+  return { code: 'unavailable', message: error instanceof Error ? error.message : String(error) }
+}
