@@ -135,13 +135,23 @@ export class SimulatedStore {
 
   /** Ends the process at once and starts the next one. */
   async crash(how: 'kill' | 'powerCut'): Promise<void> {
+    this.cut(how)
+    await this.restart()
+  }
+
+  /** The process is gone: nothing that it had begun goes on or answers. */
+  cut(how: 'kill' | 'powerCut'): void {
     this.metadata.die()
     for (const drive of this.drives.values()) {
       drive.beforeOperation = undefined
       if (how === 'powerCut') drive.powerCut()
       else drive.kill()
     }
-    await this.#start()
+  }
+
+  /** The next process over what a cut left. */
+  restart(): Promise<void> {
+    return this.#start()
   }
 
   /** Takes a drive away: its paths are not there. */
