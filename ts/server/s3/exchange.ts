@@ -237,10 +237,10 @@ export class Exchange {
   #note(thrown: unknown): S3Error {
     const error = toS3Error(thrown)
     this.errorCode = error.code
-    if (errorStatus(error.code) >= 500) {
-      const { requestId, operation } = this
-      this.options.log.error({ requestId, operation, code: error.code, err: error.cause ?? error }, 'request failed')
-    }
+    const { requestId, operation } = this
+    const fields = { requestId, operation, code: error.code, err: error.cause ?? error }
+    if (error.code === 'InternalError') this.options.log.error(fields, 'request failed')
+    else if (errorStatus(error.code) === 503) this.options.log.warn(fields, 'request could not be served')
     return error
   }
 
