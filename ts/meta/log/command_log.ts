@@ -51,6 +51,8 @@ export class CommandLog {
   #nextNumber = 1
   #prepared: Promise<OpenFile> | undefined
   #failure: unknown
+  /** Reads that are going on. */
+  #reading = 0
   #first = 0
   #last = 0
   #lastTerm = 0
@@ -176,6 +178,15 @@ export class CommandLog {
 
   /** Records with index >= from, in order. Throws LogCorrupt when they are not all there. */
   async *read(from: number): AsyncGenerator<LogRecord> {
+    this.#reading++
+    try {
+      yield* this.#read(from)
+    } finally {
+      this.#reading--
+    }
+  }
+
+  async *#read(from: number): AsyncGenerator<LogRecord> {
     if (from < this.#first) throw new LogCorrupt(`record ${String(from)} is no longer kept`)
     let next = from
     const until = this.#last
@@ -204,6 +215,8 @@ export class CommandLog {
 
   /** Removes files all of whose records have an index <= upTo, keeping at least `keepBytes` of the log. */
   async release(upTo: number, keepBytes: number): Promise<void> {
+    // A file that is being read stays until the next time.
+    if (this.#reading > 0) return
     let left = this.bytes
     const names: string[] = []
     for (const info of this.#files.slice(0, -1)) {
@@ -212,19 +225,19 @@ export class CommandLog {
       names.push(fileName(info.number))
     }
     if (names.length === 0) return
-    await removeFiles(this.#io, this.#directory, names)
     this.#files = this.#files.slice(names.length)
     const first = this.#files.find((info) => info.first !== 0)
     this.#first = first?.first ?? this.#last + 1
+    await removeFiles(this.#io, this.#directory, names)
   }
 
   /** Ends the log with an empty frame, so that the next opening knows everything before it was durable. */
   async close(): Promise<void> {
+    await this.#prepared?.catch(() => undefined)
+    if (this.#failure === undefined && !this.isEmpty) await this.append([]).catch(() => undefined)
     const prepared = await this.#prepared?.catch(() => undefined)
-    if (this.#failure === undefined && this.#last >= this.#first) await this.append([]).catch(() => undefined)
-    for (const file of [this.#current, prepared]) {
-      if (file === undefined || (file === prepared && this.#current === prepared)) continue
-      await this.#io.run([{ op: 'close', file: file.handle }]).catch(() => undefined)
+    for (const file of new Set([this.#current, prepared])) {
+      if (file !== undefined) await this.#io.run([{ op: 'close', file: file.handle }]).catch(() => undefined)
     }
     this.#failure ??= new Error('the log is closed')
   }
