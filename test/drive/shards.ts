@@ -1,5 +1,6 @@
 /** Shards and drives for tests of this folder. */
 import { blockCount, blockSizeAt, CHECKSUM_SIZE, type Geometry, type ShardHeader } from '../../ts/drive/drive.js'
+import type { DriveFormat } from '../../ts/drive/format.js'
 import { LocalDrive, prepareLayout } from '../../ts/drive/local_drive.js'
 import { SimulatedDisk, SimulatedDrive, type SimulatedDriveOptions } from '../../ts/drive/simulated_io.js'
 import { sealBlock } from '../../ts/native/erasure.js'
@@ -8,6 +9,11 @@ import { type Random, seededRandom } from '../../ts/util/random.js'
 export interface TestShard {
   header: ShardHeader
   cells: Uint8Array[]
+}
+
+export const exampleFormat: DriveFormat = {
+  clusterId: '6d1f2b8e-0000-4000-8000-000000000001', driveId: '6d1f2b8e-0000-4000-8000-0000000000d2', number: 2, pool: 0,
+  set: 0, position: 1, epoch: 1, setCount: 1, setSize: 4, parity: 2, state: 'member',
 }
 
 export function randomBytes(random: Random, length: number): Uint8Array {

@@ -5,7 +5,7 @@
  *   tmp/                  shards being written; emptied at start-up
  *
  * A shard is written under tmp/, synced, renamed to its name, and the directory synced: only then is it acknowledged. The 256
- * directories are made (and synced) once, by `prepareLayout`, before the first shard.
+ * directories are made (and synced) once, by `prepareLayout` of layout.ts, before the first shard.
  *
  * Every outcome is reported to the drive's row in the health table, by which any thread takes the drive out. What
  * failed is told to the caller as ShardError; a missing file counts as a missing shard only while `shards` is there.
@@ -45,15 +45,7 @@ export interface LocalDriveOptions {
   maxWriters?: number
 }
 
-/** Makes what a drive consists of, durably: `tmp`, `shards` and its 256 directories. Does nothing to what exists. */
-export async function prepareLayout(io: DriveIo): Promise<void> {
-  const directories = Array.from({ length: 256 }, (_, i) => `shards/${i.toString(16).padStart(2, '0')}`)
-  await io.run([
-    { op: 'makeDir', path: 'tmp' }, { op: 'makeDir', path: 'shards' },
-    ...directories.map((path): IoOp => ({ op: 'makeDir', path })),
-    { op: 'syncDir', path: 'shards' }, { op: 'syncDir', path: '.' },
-  ])
-}
+export { prepareLayout } from './layout.js'
 
 let lastInstance = 0
 
