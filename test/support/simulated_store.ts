@@ -28,6 +28,7 @@ import type { BodyDigests, BodySource } from '../../ts/store/object_store.js'
 import { PinBoard, Pins } from '../../ts/store/pins.js'
 import { Store } from '../../ts/store/store.js'
 import { randomInteger, seededRandom, type Random } from '../../ts/util/random.js'
+import { LocalMetadata, LocalMetadataStore } from './local_metadata.js'
 import { SimulatedMetadata, SimulatedMetadataStore } from './simulated_metadata.js'
 import { VirtualClock } from './virtual_clock.js'
 
@@ -43,6 +44,8 @@ export interface SimulatedStoreOptions {
   limits?: Partial<StoreLimits>
   background?: BackgroundOptions
   epochIds?: number
+  /** 'local': the real engine, with m+1 copies on the drives. */
+  engine?: 'simulated' | 'local'
 }
 
 export interface SimulatedWorker {
@@ -64,7 +67,8 @@ export class SimulatedStore {
   readonly rows = new Map<number, DriveRow>()
   /** What was reported as an error below the S3 layer. */
   readonly reports: { what: string; error: unknown }[] = []
-  metadata: SimulatedMetadata
+  metadata: SimulatedMetadata | LocalMetadata
+  readonly localStore = new LocalMetadataStore()
   board!: PinBoard
   workers: SimulatedWorker[] = []
   background!: Background
@@ -76,6 +80,7 @@ export class SimulatedStore {
   private constructor(options: SimulatedStoreOptions) {
     this.options = {
       k: 2, m: 2, sets: 1, workers: 1, stripeSize: 4096, limits: { minPartSize: 1000 }, epochIds: 1_000_000,
+      engine: 'simulated',
       ...options,
       background: {
         collector: { graceMs: 0 },
@@ -141,6 +146,7 @@ export class SimulatedStore {
 
   /** The process is gone: nothing that it had begun goes on or answers. */
   cut(how: 'kill' | 'powerCut'): void {
+    this.localStore.cut(how, this.random)
     this.metadata.die()
     for (const drive of this.drives.values()) {
       drive.beforeOperation = undefined
@@ -183,6 +189,10 @@ export class SimulatedStore {
     const metadata = this.metadata.client()
     const result = await this.run(metadata.propose({ kind: 'replaceDrive', old, drive, nowMs: this.wallMs() }))
     if (!result.ok) throw new Error(`replaceDrive: ${result.refusal} ${result.detail}`)
+    if (this.metadata instanceof LocalMetadata) {
+      this.metadata.engine.removeDrive(old, 'replaced')
+      this.metadata.engine.addDrive({ number, io: this.drive(number).connect(), path: `/${String(number)}` })
+    }
     this.#connectAll()
     return number
   }
@@ -262,9 +272,20 @@ export class SimulatedStore {
         })
       }
     }
+    await this.#openMetadata()
     const cluster = { clusterId: 'simulated', createdMs: 1, featureLevel: 1, stripeSize }
     const result = await this.run(this.metadata.client().propose({ kind: 'initCluster', cluster, sets, drives }))
     if (!result.ok) throw new Error(`initCluster: ${result.refusal} ${result.detail}`)
+  }
+
+  async #openMetadata(): Promise<void> {
+    if (this.options.engine === 'simulated') {
+      this.metadata = new SimulatedMetadata(this.metadataStore, this.random)
+      return
+    }
+    if (this.metadata instanceof LocalMetadata && !this.metadata.dead) return
+    const here = new Map([...this.drives].filter(([, drive]) => !drive.missing))
+    this.metadata = await this.run(LocalMetadata.open(this.localStore, here, this.options.m + 1))
   }
 
   async #addDrive(number: number): Promise<void> {
@@ -283,7 +304,7 @@ export class SimulatedStore {
 
   /** A process: workers in slots 0.., the background thread in the last one. */
   async #start(): Promise<void> {
-    this.metadata = new SimulatedMetadata(this.metadataStore, this.random)
+    await this.#openMetadata()
     this.board = PinBoard.create(this.options.workers + 1)
     for (const [number, row] of this.rows) if (!this.drive(number).missing) row.set('online', 'none')
     this.workers = Array.from({ length: this.options.workers }, (_, slot) => this.#makeWorker(slot))

@@ -85,7 +85,8 @@ export class Collector implements BackgroundJob {
   async #page(): Promise<boolean> {
     const page = look(this.#env, (reader) => ({
       entries: reader.garbage(PAGE, this.#cursor),
-      position: reader.position,
+      // A snapshot may show a commit that is not published yet; the proof needs c <= published.
+      position: Math.min(reader.position, reader.publishedPosition),
       drives: driveMap(reader),
     }))
     // The pins after the snapshot: this order is what the proof rests on.
