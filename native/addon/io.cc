@@ -1,9 +1,9 @@
 // io: the drives. The shapes are those of ts/native/io.ts.
 //
 // Completions of all drives reach a JavaScript thread through one thread-safe function, called once for all that came
-// together. The bytes of a batch are its own (see native/io/drive.h): written data is copied in by ioSubmit, read data is
-// copied out by ioTake while completions are delivered. So a thread that hangs in a system call never holds memory of
-// an environment, and an environment can be torn down at any time.
+// together. The bytes of a batch are its own (see native/io/drive.h): written data is copied in by ioSubmit, read
+// data is copied out by ioTake while completions are delivered. So a thread that hangs in a system call never holds
+// memory of an environment, and an environment can be torn down at any time.
 #include <cmath>
 #include <cstdio>
 #include <cstring>
@@ -101,8 +101,8 @@ namespace {
 
 IoEnvironment* Io(Napi::Env env) { return env.GetInstanceData<Environment>()->io.get(); }
 
-/// What one batch gave, appended to `numbers` and `names`: id, errno, index of the failed operation, count of results, then
-/// three numbers for each result. The names of listings go to `names`.
+/// What one batch gave, appended to `numbers` and `names`: id, errno, index of the failed operation, count of
+/// results, then three numbers for each result. The names of listings go to `names`.
 void Describe(const io::Batch& batch, std::vector<double>* numbers, std::vector<std::string>* names) {
   const size_t count = batch.error == 0 ? batch.results.size() : 0;
   numbers->push_back(static_cast<double>(batch.id));

@@ -73,8 +73,8 @@ class Drive : public std::enable_shared_from_this<Drive> {
   /// Gives the batch up. kDone: too late, it is complete. Else what it was doing: kQueued (never starts) or kRunning.
   State Expire(Batch& batch);
 
-  /// Forgets the client: gives up all its batches, closes its files when nobody uses them any more. Nothing of it completes
-  /// after this.
+  /// Forgets the client: gives up all its batches, closes its files when nobody uses them any more. Nothing of it
+  /// completes after this.
   void CloseClient(uint64_t client);
 
   /// Threads inside an operation, by whatever client.

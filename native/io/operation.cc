@@ -237,7 +237,8 @@ int OpenRoot(const std::string& path, int* fd) {
 
 bool SameFile(int a, int b) {
   struct stat first, second;
-  return fstat(a, &first) == 0 && fstat(b, &second) == 0 && first.st_dev == second.st_dev && first.st_ino == second.st_ino;
+  if (fstat(a, &first) != 0 || fstat(b, &second) != 0) return false;
+  return first.st_dev == second.st_dev && first.st_ino == second.st_ino;
 }
 
 int TakeLock(int root, int* fd) {

@@ -1,6 +1,13 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import { type DriveFormat, formatText, parseFormat, readFormat, repairFormat, writeFormat } from '../../ts/drive/format.js'
+import {
+  type DriveFormat,
+  formatText,
+  parseFormat,
+  readFormat,
+  repairFormat,
+  writeFormat,
+} from '../../ts/drive/format.js'
 import { SimulatedDisk, SimulatedDrive } from '../../ts/drive/simulated_io.js'
 import { checksum64 } from '../../ts/native/hash.js'
 import { seededRandom } from '../../ts/util/random.js'

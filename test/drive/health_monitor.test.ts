@@ -2,7 +2,13 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { DriveTable } from '../../ts/drive/drive_table.js'
 import { writeFormat } from '../../ts/drive/format.js'
-import { type DriveEvent, HealthMonitor, type HealthMonitorOptions, type MonitoredDrive, reserveOf } from '../../ts/drive/health_monitor.js'
+import {
+  type DriveEvent,
+  HealthMonitor,
+  type HealthMonitorOptions,
+  type MonitoredDrive,
+  reserveOf,
+} from '../../ts/drive/health_monitor.js'
 import { SimulatedDisk, SimulatedDrive, type SimulatedDriveOptions } from '../../ts/drive/simulated_io.js'
 import { exampleFormat } from './shards.js'
 
@@ -23,7 +29,8 @@ async function bench(options: HealthMonitorOptions = {}, drive: SimulatedDriveOp
   const monitored: MonitoredDrive = { path: '/d', io, row, format: exampleFormat }
   const events: DriveEvent[] = []
   const monitor = new HealthMonitor([monitored], { ...options, onEvent: (event) => { events.push(event) } })
-  const states = (): string[] => events.map((event) => event.kind === 'state' ? `${event.from} ${event.health.state}` : event.kind)
+  const states = (): string[] =>
+    events.map((event) => (event.kind === 'state' ? `${event.from} ${event.health.state}` : event.kind))
   return { simulated, drive: monitored, monitor, events, states }
 }
 
@@ -54,7 +61,8 @@ describe('health monitor', () => {
     drive.row.failed('write', 'EIO')
     let damage = true
     simulated.beforeOperation = (op) => {
-      if (damage && op.op === 'read' && op.into.length === 4096) for (const name of simulated.disk.list('tmp')) simulated.disk.flip(`tmp/${name}`, 99, 1)
+      if (damage && op.op === 'read' && op.into.length === 4096)
+        for (const name of simulated.disk.list('tmp')) simulated.disk.flip(`tmp/${name}`, 99, 1)
     }
     await monitor.probeAll()
     assert.equal(drive.row.state, 'offline')
@@ -85,7 +93,13 @@ describe('health monitor', () => {
     await writeFormat(drive.io, exampleFormat)
     await monitor.probeAll()
     assert.deepEqual(states(), [
-      'online readOnly', 'readOnly offline', 'offline online', 'online refused', 'blank', 'refused offline', 'offline online',
+      'online readOnly',
+      'readOnly offline',
+      'offline online',
+      'online refused',
+      'blank',
+      'refused offline',
+      'offline online',
     ])
   })
 
@@ -149,7 +163,10 @@ describe('drive table', () => {
     assert.deepEqual([row.state, row.reason], ['offline', 'notOpened'])
     table.row(1).set('online', 'none')
     row.number = 77
-    assert.deepEqual([row.state, table.row(1).number, table.row(1).health.sinceMs, table.row(2).state], ['online', 77, 1234, 'offline'])
+    assert.deepEqual(
+      [row.state, table.row(1).number, table.row(1).health.sinceMs, table.row(2).state],
+      ['online', 77, 1234, 'offline'],
+    )
     row.failed('write', 'ENOSPC')
     assert.equal(row.state, 'full')
     row.failed('read', 'ETIMEDOUT')

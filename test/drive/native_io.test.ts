@@ -30,7 +30,10 @@ function newRoot(): string {
 }
 
 function code(expected: string, opIndex?: number): (error: unknown) => boolean {
-  return (error) => error instanceof IoError && error.code === expected && (opIndex === undefined || error.opIndex === opIndex)
+  return (error) =>
+    error instanceof IoError &&
+    error.code === expected &&
+    (opIndex === undefined || error.opIndex === opIndex)
 }
 
 const bytes = (length: number, seed: number): Uint8Array => {
@@ -45,15 +48,35 @@ describe('native DriveIo', () => {
       fc.record({ op: fc.constant('makeDir' as const), path }),
       fc.record({ op: fc.constant('removeDir' as const), path: fc.constantFrom('d', 'e', 'a') }),
       fc.record({ op: fc.constant('unlink' as const), path: fc.constantFrom('a', 'b', 'd/a', 'd/b', 'e/a') }),
-      fc.record({ op: fc.constant('rename' as const), from: fc.constantFrom('a', 'b', 'd/a'), to: fc.constantFrom('a', 'b', 'd/b') }),
+      fc.record({
+        op: fc.constant('rename' as const),
+        from: fc.constantFrom('a', 'b', 'd/a'),
+        to: fc.constantFrom('a', 'b', 'd/b'),
+      }),
       fc.record({ op: fc.constant('list' as const), path }),
       fc.record({ op: fc.constant('stat' as const), path }),
       fc.record({ op: fc.constant('syncDir' as const), path }),
-      fc.record({ op: fc.constant('open' as const), path: fc.constantFrom('a', 'b', 'd/a', 'd'), mode: fc.constantFrom('read' as const, 'write' as const, 'create' as const) }),
-      fc.record({ op: fc.constant('write' as const), file: fc.constant(LAST_OPENED), offset: fc.nat(3000), from: fc.array(fc.uint8Array({ maxLength: 2000 }), { maxLength: 3 }) }),
-      fc.record({ op: fc.constant('read' as const), file: fc.constant(LAST_OPENED), offset: fc.nat(3000), into: fc.nat(4000).map((length) => new Uint8Array(length)) }),
+      fc.record({
+        op: fc.constant('open' as const),
+        path: fc.constantFrom('a', 'b', 'd/a', 'd'),
+        mode: fc.constantFrom('read' as const, 'write' as const, 'create' as const),
+      }),
+      fc.record({
+        op: fc.constant('write' as const),
+        file: fc.constant(LAST_OPENED),
+        offset: fc.nat(3000),
+        from: fc.array(fc.uint8Array({ maxLength: 2000 }), { maxLength: 3 }),
+      }),
+      fc.record({
+        op: fc.constant('read' as const),
+        file: fc.constant(LAST_OPENED),
+        offset: fc.nat(3000),
+        into: fc.nat(4000).map((length) => new Uint8Array(length)),
+      }),
       fc.record({ op: fc.constant('truncate' as const), file: fc.constant(LAST_OPENED), size: fc.nat(4000) }),
-      fc.constantFrom<IoOp>(...(['size', 'sync', 'close'] as const).map((kind) => ({ op: kind, file: LAST_OPENED }))),
+      fc.constantFrom<IoOp>(
+        ...(['size', 'sync', 'close'] as const).map((kind) => ({ op: kind, file: LAST_OPENED })),
+      ),
     )
     const openAfter = (ops: IoOp[]): IoOp[] => [{ op: 'open', path: 'a', mode: 'write' }, ...ops]
     const batch = fc.oneof(fc.array(op, { minLength: 1, maxLength: 6 }), fc.array(op, { maxLength: 6 }).map(openAfter))
@@ -67,7 +90,11 @@ describe('native DriveIo', () => {
           return ops.map((item, at) => {
             const result = results[at]
             if (item.op === 'open') return 'handle'
-            return item.op === 'read' ? [result, Buffer.from(item.into)] : Array.isArray(result) ? result.sort() : result
+            return item.op === 'read'
+              ? [result, Buffer.from(item.into)]
+              : Array.isArray(result)
+                ? result.sort()
+                : result
           })
         } catch (error) {
           // Which error a wrong kind of node gives differs in places; where it fails does not.
@@ -84,10 +111,20 @@ describe('native DriveIo', () => {
     const io = new NativeDriveIo(path)
     const data = bytes(40_000, 4)
     writeFileSync(join(path, 'x'), data)
-    for (const [offset, length] of [[0, 40_000], [1, 1], [4095, 2], [8192, 4096], [30_000, 20_000], [40_000, 5], [90_000, 5]] as const) {
+    for (const [offset, length] of [
+      [0, 40_000],
+      [1, 1],
+      [4095, 2],
+      [8192, 4096],
+      [30_000, 20_000],
+      [40_000, 5],
+      [90_000, 5],
+    ] as const) {
       const into = new Uint8Array(length)
       const ops = (direct: boolean): IoOp[] => [
-        { op: 'open', path: 'x', mode: 'read', direct }, { op: 'read', file: LAST_OPENED, offset, into }, { op: 'close', file: LAST_OPENED },
+        { op: 'open', path: 'x', mode: 'read', direct },
+        { op: 'read', file: LAST_OPENED, offset, into },
+        { op: 'close', file: LAST_OPENED },
       ]
       for (const direct of [true, false]) {
         const results = await io.run(ops(direct)).catch((error: unknown) => {
@@ -100,7 +137,9 @@ describe('native DriveIo', () => {
       }
     }
     const dropped = await io.run([
-      { op: 'open', path: 'x', mode: 'read' }, { op: 'sync', file: LAST_OPENED }, { op: 'dropCache', file: LAST_OPENED },
+      { op: 'open', path: 'x', mode: 'read' },
+      { op: 'sync', file: LAST_OPENED },
+      { op: 'dropCache', file: LAST_OPENED },
     ])
     assert.ok(dropped[2] === 0 || dropped[2] === 1)
     await io.close()
@@ -146,7 +185,10 @@ describe('native DriveIo', () => {
     for (const mode of ['read', 'write'] as const) {
       await assert.rejects(io.run([{ op: 'open', path: shardPath(shard.header.dataId), mode }]), code('EISNAM'))
     }
-    await assert.rejects(drive.openShard(shard.header.dataId), (error) => error instanceof ShardError && error.code === 'corrupt')
+    await assert.rejects(
+      drive.openShard(shard.header.dataId),
+      (error) => error instanceof ShardError && error.code === 'corrupt',
+    )
     assert.equal(drive.health.state, 'online')
     await drive.putShard(shard.header, shard.cells)
     assert.deepEqual(Buffer.from(await readShard(drive, shard.header.dataId)), Buffer.concat(shard.cells))
@@ -171,7 +213,12 @@ describe('native DriveIo', () => {
       const ops = [{ op: 'open', path: 'x', mode: 'create' }, { op: 'write', file: -1, offset: 0, from: [new Uint8Array(100_000)] }]
       console.log(await io.run(ops).catch((error) => error.code + error.opIndex))
       await io.close()`
-    const { stdout } = spawnSync('sh', ['-c', 'ulimit -f 8; exec "$0" --input-type=module -e "$1"', process.execPath, source])
+    const { stdout } = spawnSync('sh', [
+      '-c',
+      'ulimit -f 8; exec "$0" --input-type=module -e "$1"',
+      process.execPath,
+      source,
+    ])
     assert.equal(String(stdout).trim(), 'EFBIG1')
   })
 
@@ -182,9 +229,15 @@ describe('native DriveIo', () => {
       console.log(await new NativeDriveIo(${JSON.stringify(path)}).lock())
       setInterval(() => {}, 1000)`
     const run = async (): Promise<[string, () => Promise<void>]> => {
-      const child = spawn(process.execPath, ['--input-type=module', '-e', source], { stdio: ['ignore', 'pipe', 'inherit'] })
+      const child = spawn(process.execPath, ['--input-type=module', '-e', source], {
+        stdio: ['ignore', 'pipe', 'inherit'],
+      })
       const gone = new Promise<void>((resolve) => child.once('exit', () => { resolve() }))
-      const text = await new Promise<string>((resolve) => child.stdout.once('data', (data) => { resolve(String(data).trim()) }))
+      const text = await new Promise<string>((resolve) =>
+        child.stdout.once('data', (data) => {
+          resolve(String(data).trim())
+        }),
+      )
       return [text, () => { child.kill('SIGKILL'); return gone }]
     }
     const [held, kill] = await run()
@@ -227,7 +280,9 @@ describe('native DriveIo', () => {
       const stolen = await io.run([{ op: 'size', file: workerData.file }]).catch((error) => error.code)
       await io.run([{ op: 'makeDir', path: 'from-worker' }])
       parentPort.postMessage(stolen)`
-    const worker = new Worker(new URL(`data:text/javascript,${encodeURIComponent(source)}`), { workerData: { nativeModule, path, file } })
+    const worker = new Worker(new URL(`data:text/javascript,${encodeURIComponent(source)}`), {
+      workerData: { nativeModule, path, file },
+    })
     assert.equal(await new Promise((resolve) => worker.once('message', resolve)), 'EBADF')
     await new Promise((resolve) => worker.once('exit', resolve))
     const [size, names] = await io.run([{ op: 'size', file }, { op: 'list', path: '.' }]) as [number, string[]]
@@ -238,9 +293,14 @@ describe('native DriveIo', () => {
   it('closes files and takes nothing more once it is closed', async () => {
     const path = newRoot()
     const io = new NativeDriveIo(path)
-    const work = Promise.all(Array.from({ length: 20 }, (_, at) => io.run([
-      { op: 'open', path: String(at), mode: 'create' }, { op: 'write', file: LAST_OPENED, offset: 0, from: [bytes(9, at)] },
-    ])))
+    const work = Promise.all(
+      Array.from({ length: 20 }, (_, at) =>
+        io.run([
+          { op: 'open', path: String(at), mode: 'create' },
+          { op: 'write', file: LAST_OPENED, offset: 0, from: [bytes(9, at)] },
+        ]),
+      ),
+    )
     const closed = io.close()
     await assert.rejects(io.run([{ op: 'space' }]), code('ESHUTDOWN'))
     await Promise.all([work, closed])

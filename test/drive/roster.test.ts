@@ -2,7 +2,13 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import fc from 'fast-check'
 import type { DriveFormat } from '../../ts/drive/format.js'
-import { decideRoster, defaultParity, defaultSetSize, type FoundDrive, type RosterOptions } from '../../ts/drive/roster.js'
+import {
+  decideRoster,
+  defaultParity,
+  defaultSetSize,
+  type FoundDrive,
+  type RosterOptions,
+} from '../../ts/drive/roster.js'
 
 const CLUSTER = 'cluster-a'
 
@@ -32,7 +38,8 @@ function refusedWith(options: RosterOptions, found: FoundDrive[], ...expected: (
   const decision = decideRoster(found, options)
   assert.equal(decision.kind, 'refuse')
   const text = decision.kind === 'refuse' ? decision.problems.join('\n') : ''
-  for (const part of expected) assert.ok(typeof part === 'string' ? text.includes(part) : part.test(text), `${String(part)} in: ${text}`)
+  for (const part of expected)
+    assert.ok(typeof part === 'string' ? text.includes(part) : part.test(text), `${String(part)} in: ${text}`)
 }
 
 describe('roster', () => {
@@ -45,7 +52,10 @@ describe('roster', () => {
   it('makes a cluster of blank drives only', () => {
     const decision = decideRoster(blanks(8), { setSize: 4 })
     assert.deepEqual(decision, {
-      kind: 'initialise', layout: { setCount: 2, setSize: 4, parity: 2 }, clusterId: undefined, known: Array(8).fill(undefined),
+      kind: 'initialise',
+      layout: { setCount: 2, setSize: 4, parity: 2 },
+      clusterId: undefined,
+      known: Array(8).fill(undefined),
     })
     refused([...blanks(3), { path: '/x', kind: 'missing' }], '/x: the directory does not exist', 'blank')
     refused([...blanks(3), { path: '/x', kind: 'damaged', detail: 'y' }], '/x: damaged: y')
@@ -61,7 +71,11 @@ describe('roster', () => {
     const half = blanks(4)
     half[1] = { path: path(1), kind: 'format', format: { ...format(1), state: 'initialising' }, damaged: false }
     const decision = decideRoster(half)
-    assert.ok(decision.kind === 'initialise' && decision.clusterId === CLUSTER && decision.known[1]?.driveId === 'drive-1')
+    assert.ok(
+      decision.kind === 'initialise' &&
+        decision.clusterId === CLUSTER &&
+        decision.known[1]?.driveId === 'drive-1',
+    )
     const other = decideRoster(half, { parity: 1 })
     assert.ok(other.kind === 'initialise' && other.clusterId === undefined && other.known[1] === undefined)
     const confirmed = members()
@@ -78,10 +92,18 @@ describe('roster', () => {
     found[7] = { path: path(7), kind: 'unmounted' }
     const decision = decideRoster(found)
     assert.ok(decision.kind === 'open')
-    assert.deepEqual(decision.places.map((place) => place.state), ['present', 'out', 'blank', 'present', 'present', 'present', 'present', 'out'])
+    assert.deepEqual(
+      decision.places.map((place) => place.state),
+      ['present', 'out', 'blank', 'present', 'present', 'present', 'present', 'out'],
+    )
     assert.deepEqual(decision.places.map((place) => [place.set, place.position]).slice(3, 6), [[0, 3], [1, 0], [1, 1]])
     found[3] = { path: path(3), kind: 'damaged', detail: 'no format.json, but shards' }
-    refused(found, 'set 0: expected at least 2 of its 4 drives, found 1', '/mnt/disk2 (the directory does not exist)', '/mnt/disk4 (damaged')
+    refused(
+      found,
+      'set 0: expected at least 2 of its 4 drives, found 1',
+      '/mnt/disk2 (the directory does not exist)',
+      '/mnt/disk4 (damaged',
+    )
   })
 
   it('refuses drives of another cluster, in the wrong place, twice, locked or newer, and says which', () => {
@@ -94,14 +116,20 @@ describe('roster', () => {
     const swapped = members()
     swapped[1] = { path: path(1), kind: 'format', format: format(2), damaged: false }
     swapped[2] = { path: path(2), kind: 'format', format: format(1), damaged: false }
-    refused(swapped, '/mnt/disk2: expected set 0 position 1, found the drive of set 0 position 2, whose place in the configuration is /mnt/disk3',
-      '/mnt/disk3: expected set 0 position 2, found the drive of set 0 position 1')
+    refused(
+      swapped,
+      '/mnt/disk2: expected set 0 position 1, found the drive of set 0 position 2, whose place in the configuration is /mnt/disk3',
+      '/mnt/disk3: expected set 0 position 2, found the drive of set 0 position 1',
+    )
     const twice = members()
     twice[3] = { path: path(3), kind: 'format', format: format(0), damaged: false }
     refused(twice, '/mnt/disk4: holds the same drive as /mnt/disk1')
     refused([...members(3), { path: path(0), kind: 'blank' }], '/mnt/disk1: given twice')
     refused([...members(3), { path: path(3), kind: 'locked' }], '/mnt/disk4: locked by a running server')
-    refused([...members(3), { path: path(3), kind: 'newer', version: 9 }], '/mnt/disk4: drive format 9, this version knows up to 1')
+    refused(
+      [...members(3), { path: path(3), kind: 'newer', version: 9 }],
+      '/mnt/disk4: drive format 9, this version knows up to 1',
+    )
     refused(members(8).slice(0, 4), 'expected 8 drives of this cluster, 4 are configured')
     refusedWith({ parity: 1 }, members(), 'parity: this cluster was made with 2, given 1')
     refusedWith({ setSize: 2 }, members(), 'set-size: this cluster was made with 4, given 2')
@@ -109,7 +137,12 @@ describe('roster', () => {
 
   it('opens no permutation of the drives but the right one', () => {
     fc.assert(fc.property(fc.shuffledSubarray([0, 1, 2, 3, 4, 5, 6, 7], { minLength: 8 }), (order) => {
-      const found = order.map((drive, index): FoundDrive => ({ path: path(index), kind: 'format', format: format(drive, 4, 2), damaged: false }))
+      const found = order.map((drive, index): FoundDrive => ({
+        path: path(index),
+        kind: 'format',
+        format: format(drive, 4, 2),
+        damaged: false,
+      }))
       const inOrder = order.every((drive, index) => drive === index)
       assert.equal(decideRoster(found).kind, inOrder ? 'open' : 'refuse')
     }))

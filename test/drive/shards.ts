@@ -12,8 +12,17 @@ export interface TestShard {
 }
 
 export const exampleFormat: DriveFormat = {
-  clusterId: '6d1f2b8e-0000-4000-8000-000000000001', driveId: '6d1f2b8e-0000-4000-8000-0000000000d2', number: 2, pool: 0,
-  set: 0, position: 1, epoch: 1, setCount: 1, setSize: 4, parity: 2, state: 'member',
+  clusterId: '6d1f2b8e-0000-4000-8000-000000000001',
+  driveId: '6d1f2b8e-0000-4000-8000-0000000000d2',
+  number: 2,
+  pool: 0,
+  set: 0,
+  position: 1,
+  epoch: 1,
+  setCount: 1,
+  setSize: 4,
+  parity: 2,
+  state: 'member',
 }
 
 export function randomBytes(random: Random, length: number): Uint8Array {

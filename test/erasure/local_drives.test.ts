@@ -87,7 +87,9 @@ test('writes that fail because of one drive after another leave no file behind',
   for (const op of ['open', 'write', 'sync', 'rename', 'syncDir'] as const) {
     for (const size of [3000, 20_000]) {
       for (const after of [0, 1]) {
-        const remove = fixture.simulated.slice(0, 2).map((drive) => drive.addFault({ op, after, fault: { error: 'EIO' } }))
+        const remove = fixture.simulated
+          .slice(0, 2)
+          .map((drive) => drive.addFault({ op, after, fault: { error: 'EIO' } }))
         const outcome = await fixture.set.write(part(bytes(size))).then(
           (location) => fixture.set.delete(location),
           (error: unknown) => error,

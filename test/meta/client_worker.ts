@@ -4,7 +4,12 @@ import { MetadataClient } from '../../ts/meta/client.js'
 import type { ClientConnection } from '../../ts/meta/engine_port.js'
 import { dataId, part, putObject } from './support.js'
 
-const { connection, name, count, first } = workerData as { connection: ClientConnection; name: string; count: number; first: number }
+const { connection, name, count, first } = workerData as {
+  connection: ClientConnection
+  name: string
+  count: number
+  first: number
+}
 const client = new MetadataClient(connection)
 
 async function main(): Promise<{ missing: number; corrupt: number; listed: number }> {
@@ -28,7 +33,13 @@ async function main(): Promise<{ missing: number; corrupt: number; listed: numbe
   }
   for (let at = 0; at < count; at += 8) await Promise.all(Array.from({ length: 8 }, (_, add) => one(at + add)))
   client.reader.refresh()
-  const listed = client.reader.list({ bucketId: 1, prefix: `${name}-`, delimiter: '', after: '', limit: 100_000 }).entries.length
+  const listed = client.reader.list({
+    bucketId: 1,
+    prefix: `${name}-`,
+    delimiter: '',
+    after: '',
+    limit: 100_000,
+  }).entries.length
   return { missing, corrupt, listed }
 }
 

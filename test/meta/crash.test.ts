@@ -26,14 +26,27 @@ class World {
 
   constructor(seed: number) {
     this.random = seededRandom(seed)
-    this.drives = [1, 2, 3, 4].map((number) => new SimulatedDrive(new SimulatedDisk(), { random: seededRandom(seed * 7 + number) }))
+    this.drives = [1, 2, 3, 4].map(
+      (number) => new SimulatedDrive(new SimulatedDisk(), { random: seededRandom(seed * 7 + number) }),
+    )
   }
 
   async open(): Promise<LocalEngine> {
-    const drives = this.drives.map((drive, at): MetaDrive => ({ number: at + 1, io: drive.connect(), path: `/${String(at + 1)}` }))
+    const drives = this.drives.map((drive, at): MetaDrive => ({
+      number: at + 1,
+      io: drive.connect(),
+      path: `/${String(at + 1)}`,
+    }))
     const note = (text: string): void => { this.notes.push(text) }
     return LocalEngine.open({
-      drives, copies: 3, views: this.views, log: { fileSize: 8192 }, trailingLogBytes: 16384, flushEveryMs: 2, replaceAfterMs: 0, note,
+      drives,
+      copies: 3,
+      views: this.views,
+      log: { fileSize: 8192 },
+      trailingLogBytes: 16384,
+      flushEveryMs: 2,
+      replaceAfterMs: 0,
+      note,
     })
   }
 
@@ -89,12 +102,18 @@ class World {
   check(engine: LocalEngine, text: string): void {
     engine.reader.refresh()
     const page = engine.reader.list({ bucketId: 1, prefix: '', delimiter: '', after: '', limit: 1000 })
-    const listed = new Map(page.entries.map((entry) => ('object' in entry ? [entry.object.key, entry.object.etag] : ['', ''])))
+    const listed = new Map(
+      page.entries.map((entry) => ('object' in entry ? [entry.object.key, entry.object.etag] : ['', ''])),
+    )
     for (const [key, candidates] of this.unknown) {
       const found = engine.reader.object(1, key)?.etag
       assert.equal(listed.get(key), found, text)
       const acknowledged = this.acknowledged.get(key)
-      if (found !== acknowledged) assert.ok(found !== undefined && candidates.has(found), `${text}: ${key} is ${String(found)}, was ${String(acknowledged)}`)
+      if (found !== acknowledged)
+        assert.ok(
+          found !== undefined && candidates.has(found),
+          `${text}: ${key} is ${String(found)}, was ${String(acknowledged)}`,
+        )
       // It is settled now.
       if (found !== undefined) this.acknowledged.set(key, found)
       this.unknown.set(key, new Set())

@@ -1,5 +1,20 @@
 /** DriveIo over plain calls on a directory: for tests of what lies above, with real files. */
-import { closeSync, fdatasyncSync, fsyncSync, ftruncateSync, fstatSync, mkdirSync, openSync, readdirSync, readSync, renameSync, rmdirSync, rmSync, statSync, writeSync } from 'node:fs'
+import {
+  closeSync,
+  fdatasyncSync,
+  fsyncSync,
+  ftruncateSync,
+  fstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readSync,
+  renameSync,
+  rmdirSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from 'node:fs'
 import { IoError, LAST_OPENED } from '../../ts/drive/io.js'
 import type { DriveIo, IoOp, IoResult } from '../../ts/drive/io.js'
 

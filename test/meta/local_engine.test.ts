@@ -23,7 +23,14 @@ class Simulation {
 
   options(numbers = [1, 2, 3, 4]): LocalEngineOptions {
     const drives = numbers.map((number): MetaDrive => this.drive(number))
-    return { drives, copies: 3, views: this.views, log: { fileSize: 65536 }, flushEveryMs: 20, note: (text) => this.notes.push(text) }
+    return {
+      drives,
+      copies: 3,
+      views: this.views,
+      log: { fileSize: 65536 },
+      flushEveryMs: 20,
+      note: (text) => this.notes.push(text),
+    }
   }
 
   drive(number: number): MetaDrive {
@@ -42,7 +49,9 @@ function realDrives(count: number): MetaDrive[] {
 
 async function fill(engine: LocalEngine, from: number, to: number): Promise<void> {
   const results = await Promise.all(
-    Array.from({ length: to - from }, (_, at) => engine.propose(putObject(1, `key-${String(from + at)}`, part(dataId(1), 10)))),
+    Array.from({ length: to - from }, (_, at) =>
+      engine.propose(putObject(1, `key-${String(from + at)}`, part(dataId(1), 10))),
+    ),
   )
   for (const result of results) assert.ok(result.ok, JSON.stringify(result))
 }

@@ -26,7 +26,9 @@ describe('metadata against a model', () => {
       for (const name of ['b1', 'b2']) machine.ok(createBucket(name))
       for (let step = 0; step < 60; step++) {
         // Commands of one batch are made without knowing the results of those before them.
-        const commands = Array.from({ length: 1 + randomInteger(random, 4) }, () => withOrders(machine, randomCommand(random, model)))
+        const commands = Array.from({ length: 1 + randomInteger(random, 4) }, () =>
+          withOrders(machine, randomCommand(random, model)),
+        )
         const results = machine.batch(commands.map((command) => ({ command })))
         for (const [at, result] of results.entries()) model.take(commands[at] as Command, result)
         model.compare(machine.reader)

@@ -7,7 +7,24 @@ import { randomInteger } from '../../ts/util/random.js'
 import type { Random } from '../../ts/util/random.js'
 import { ATTRIBUTES, dataId, part, putObject } from './support.js'
 
-const KEYS = ['a', 'a/', 'a/b', 'a/b/c', 'a/c', 'a0', 'b', 'b//', 'b/\u00e9', 'b/\uffff', 'b/\u{1f600}', 'c', 'c|d', 'c|d|e', '\u0001', '\u007f/x']
+const KEYS = [
+  'a',
+  'a/',
+  'a/b',
+  'a/b/c',
+  'a/c',
+  'a0',
+  'b',
+  'b//',
+  'b/\u00e9',
+  'b/\uffff',
+  'b/\u{1f600}',
+  'c',
+  'c|d',
+  'c|d|e',
+  '\u0001',
+  '\u007f/x',
+]
 export const BUCKETS = [1, 2]
 
 interface ModelObject {
@@ -24,7 +41,9 @@ interface ModelUpload {
 
 /** Applies what the real one said it did, and says itself what must be there. */
 export class Model {
-  readonly objects = new Map<number, Map<string, ModelObject>>(BUCKETS.map((id) => [id, new Map<string, ModelObject>()]))
+  readonly objects = new Map<number, Map<string, ModelObject>>(
+    BUCKETS.map((id) => [id, new Map<string, ModelObject>()]),
+  )
   readonly uploads = new Map<string, ModelUpload>()
   /** What completed uploads were completed with: the same again is answered again. */
   readonly completed = new Map<string, string>()
@@ -34,15 +53,19 @@ export class Model {
   /** Judges a result and follows it. */
   take(command: Command, result: CommandResult): void {
     switch (command.kind) {
-      case 'putObject': return this.#put(command, result)
-      case 'deleteObject': return this.#delete(command, result)
+      case 'putObject':
+        return this.#put(command, result)
+      case 'deleteObject':
+        return this.#delete(command, result)
       case 'createUpload': {
         assert.equal(result.ok, true)
         this.uploads.set(command.uploadId, { bucketId: command.bucketId, key: command.key, parts: new Map() })
         return
       }
-      case 'putPart': return this.#part(command, result)
-      case 'completeUpload': return this.#complete(command, result)
+      case 'putPart':
+        return this.#part(command, result)
+      case 'completeUpload':
+        return this.#complete(command, result)
       case 'abortUpload': {
         const upload = this.uploads.get(command.uploadId)
         assert.equal(result.ok, upload !== undefined)
@@ -55,7 +78,8 @@ export class Model {
         for (const { dataId: id } of command.entries) this.garbage.delete(hex(id))
         return
       }
-      default: assert.fail(command.kind)
+      default:
+        assert.fail(command.kind)
     }
   }
 
@@ -77,10 +101,13 @@ export class Model {
     const current = this.#of(command.bucketId).get(command.key)
     const { ifMatch, ifNoneMatch } = command.condition ?? {}
     const expected =
-      ifNoneMatch !== undefined && current !== undefined ? 'PreconditionFailed'
-      : ifMatch !== undefined && current === undefined ? 'NoSuchKey'
-      : ifMatch !== undefined && ifMatch !== '*' && ifMatch !== current?.etag ? 'PreconditionFailed'
-      : undefined
+      ifNoneMatch !== undefined && current !== undefined
+        ? 'PreconditionFailed'
+        : ifMatch !== undefined && current === undefined
+          ? 'NoSuchKey'
+          : ifMatch !== undefined && ifMatch !== '*' && ifMatch !== current?.etag
+            ? 'PreconditionFailed'
+            : undefined
     assert.equal(result.ok ? undefined : result.refusal, expected)
     const id = command.part && hex(command.part.location.dataId)
     if (!result.ok) {
@@ -89,7 +116,11 @@ export class Model {
     }
     this.#drop(command.bucketId, command.key)
     if (id !== undefined) this.owned.add(id)
-    this.#of(command.bucketId).set(command.key, { etag: command.etag, size: command.size, dataIds: id === undefined ? [] : [id] })
+    this.#of(command.bucketId).set(command.key, {
+      etag: command.etag,
+      size: command.size,
+      dataIds: id === undefined ? [] : [id],
+    })
   }
 
   #delete(command: Command & { kind: 'deleteObject' }, result: CommandResult): void {
@@ -143,11 +174,19 @@ export class Model {
     const sorted = names.sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)))
     const entries: string[] = []
     const { after } = query
-    const afterIsPrefix = query.delimiter !== '' && after.startsWith(query.prefix) &&
-      after.indexOf(query.delimiter, query.prefix.length) === after.length - query.delimiter.length && after.length >= query.prefix.length + query.delimiter.length
+    const afterIsPrefix =
+      query.delimiter !== '' &&
+      after.startsWith(query.prefix) &&
+      after.indexOf(query.delimiter, query.prefix.length) === after.length - query.delimiter.length &&
+      after.length >= query.prefix.length + query.delimiter.length
     for (const key of sorted) {
       if (!key.startsWith(query.prefix)) continue
-      if (after !== '' && (Buffer.compare(Buffer.from(key), Buffer.from(after)) <= 0 || (afterIsPrefix && key.startsWith(after)))) continue
+      if (
+        after !== '' &&
+        (Buffer.compare(Buffer.from(key), Buffer.from(after)) <= 0 ||
+          (afterIsPrefix && key.startsWith(after)))
+      )
+        continue
       const at = query.delimiter === '' ? -1 : key.indexOf(query.delimiter, query.prefix.length)
       const entry = at < 0 ? `= ${key}` : `/ ${key.slice(0, at + query.delimiter.length)}`
       if (entries.at(-1) !== entry) entries.push(entry)
@@ -167,17 +206,39 @@ export class Model {
       }
       const bucket = reader.buckets().find(({ id }) => id === bucketId)
       assert.equal(bucket?.objectCount, expected.size)
-      assert.equal(bucket.byteCount, [...expected.values()].reduce((sum, { size }) => sum + size, 0))
+      assert.equal(
+        bucket.byteCount,
+        [...expected.values()].reduce((sum, { size }) => sum + size, 0),
+      )
       const uploads = [...this.uploads].filter(([, upload]) => upload.bucketId === bucketId)
       assert.equal(bucket.uploadCount, uploads.length)
-      const listed = reader.listUploads({ bucketId, prefix: '', delimiter: '', keyMarker: '', uploadIdMarker: '', limit: 1000 })
+      const listed = reader.listUploads({
+        bucketId,
+        prefix: '',
+        delimiter: '',
+        keyMarker: '',
+        uploadIdMarker: '',
+        limit: 1000,
+      })
       assert.deepEqual(
         listed.entries.map((entry) => ('upload' in entry ? entry.upload.uploadId : entry.prefix)).sort(),
         uploads.map(([id]) => id).sort(),
       )
     }
-    assert.deepEqual(reader.garbage(100_000).map((entry) => hex(entry.dataId)).sort(), [...this.garbage].sort())
-    assert.deepEqual(reader.owners(1, undefined, 100_000).map((entry) => hex(entry.dataId)).sort(), [...this.owned].sort())
+    assert.deepEqual(
+      reader
+        .garbage(100_000)
+        .map((entry) => hex(entry.dataId))
+        .sort(),
+      [...this.garbage].sort(),
+    )
+    assert.deepEqual(
+      reader
+        .owners(1, undefined, 100_000)
+        .map((entry) => hex(entry.dataId))
+        .sort(),
+      [...this.owned].sort(),
+    )
     assert.equal(reader.counts().garbage, this.garbage.size)
   }
 }
@@ -224,22 +285,47 @@ let uploadsMade = 0
 export function randomCommand(random: Random, model: Model): Command {
   const bucketId = pick(random, BUCKETS)
   const key = pick(random, KEYS)
-  const upload = pick(random, [...model.uploads, ['none', { bucketId, key, parts: new Map() } satisfies ModelUpload] as const])
+  const upload = pick(random, [
+    ...model.uploads,
+    ['none', { bucketId, key, parts: new Map() } satisfies ModelUpload] as const,
+  ])
   const [uploadId, { parts }] = upload
   const where = { bucketId: upload[1].bucketId, key: upload[1].key, uploadId }
   const chance = random()
   if (chance < 0.35) {
     const from = random() < 0.2 ? undefined : part(dataId(1), 1 + randomInteger(random, 1000))
     const current = model.objects.get(bucketId)?.get(key)?.etag
-    const condition = pick(random, [undefined, undefined, { ifNoneMatch: '*' as const }, { ifMatch: '*' }, { ifMatch: current ?? 'x' }, { ifMatch: 'x' }])
+    const condition = pick(random, [
+      undefined,
+      undefined,
+      { ifNoneMatch: '*' as const },
+      { ifMatch: '*' },
+      { ifMatch: current ?? 'x' },
+      { ifMatch: 'x' },
+    ])
     const command = putObject(bucketId, key, from, `etag-${String(randomInteger(random, 1e9))}`)
     return condition === undefined ? command : { ...command, condition }
   }
   if (chance < 0.5) return { kind: 'deleteObject', bucketId, key }
-  if (chance < 0.6) return { kind: 'createUpload', bucketId, key, uploadId: `u${String(++uploadsMade)}`, ownerId: 'o', nowMs: 1, attributes: ATTRIBUTES }
+  if (chance < 0.6)
+    return {
+      kind: 'createUpload',
+      bucketId,
+      key,
+      uploadId: `u${String(++uploadsMade)}`,
+      ownerId: 'o',
+      nowMs: 1,
+      attributes: ATTRIBUTES,
+    }
   if (chance < 0.8) {
     const md5 = randomInteger(random, 250)
-    return { kind: 'putPart', ...where, partNumber: 1 + randomInteger(random, 5), nowMs: 2, part: part(dataId(1), 1 + randomInteger(random, 100), md5) }
+    return {
+      kind: 'putPart',
+      ...where,
+      partNumber: 1 + randomInteger(random, 5),
+      nowMs: 2,
+      part: part(dataId(1), 1 + randomInteger(random, 100), md5),
+    }
   }
   if (chance < 0.9) {
     const chosen = [...parts].filter(() => random() < 0.8).sort(([a], [b]) => a - b)
@@ -248,5 +334,8 @@ export function randomCommand(random: Random, model: Model): Command {
   }
   if (chance < 0.95) return { kind: 'abortUpload', ...where }
   const entries = [...model.garbage].slice(0, 3)
-  return { kind: 'collected', entries: entries.map((id) => ({ order: { index: 0, offset: 0 }, dataId: Buffer.from(id, 'hex') })) }
+  return {
+    kind: 'collected',
+    entries: entries.map((id) => ({ order: { index: 0, offset: 0 }, dataId: Buffer.from(id, 'hex') })),
+  }
 }

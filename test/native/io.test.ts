@@ -1,7 +1,17 @@
 /** The native side of drive I/O by itself: argument checks, threads that hang, environments that go away. */
 import assert from 'node:assert/strict'
 import { execFileSync, spawn } from 'node:child_process'
-import { closeSync, constants, mkdirSync, mkdtempSync, openSync, readdirSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  closeSync,
+  constants,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readlinkSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, describe, it } from 'node:test'
@@ -58,19 +68,34 @@ describe('native drive I/O', () => {
     structuredClone(detached, { transfer: [detached.buffer] })
     const write = one([Kind.write, 1, 0, 0, 0, 1])
     const bad: unknown[][] = [
-      [], ['x'], [client, 0, 0, -1, good, '.', []], [client, 1e9, 2, -1, good, '.', []], [client, 1e9, 0, -2, good, '.', []],
-      [client, 1e9, 0, -1, [...good], '.', []], [client, 1e9, 0, -1, new Float32Array(6), '.', []],
-      [client, 1e9, 0, -1, new Float64Array(0), '.', []], [client, 1e9, 0, -1, new Float64Array(7), '.', []],
+      [],
+      ['x'],
+      [client, 0, 0, -1, good, '.', []],
+      [client, 1e9, 2, -1, good, '.', []],
+      [client, 1e9, 0, -2, good, '.', []],
+      [client, 1e9, 0, -1, [...good], '.', []],
+      [client, 1e9, 0, -1, new Float32Array(6), '.', []],
+      [client, 1e9, 0, -1, new Float64Array(0), '.', []],
+      [client, 1e9, 0, -1, new Float64Array(7), '.', []],
       [client, 1e9, 0, -1, new Float64Array(6 * 1025), '.', []],
-      [client, 1e9, 0, -1, good, 7, []], [client, 1e9, 0, -1, good, '', []], [client, 1e9, 0, -1, good, '../x', []],
-      [client, 1e9, 0, -1, good, '/etc', []], [client, 1e9, 0, -1, good, 'a//b', []], [client, 1e9, 0, -1, good, '.', 'x'],
-      [client, 1e9, 0, -1, good, '.', [new Uint8Array(1)]], [client, 1e9, 0, -1, write, '', []],
-      [client, 1e9, 0, -1, write, '', [7]], [client, 1e9, 0, -1, write, '', [new Float64Array(1)]],
+      [client, 1e9, 0, -1, good, 7, []],
+      [client, 1e9, 0, -1, good, '', []],
+      [client, 1e9, 0, -1, good, '../x', []],
+      [client, 1e9, 0, -1, good, '/etc', []],
+      [client, 1e9, 0, -1, good, 'a//b', []],
+      [client, 1e9, 0, -1, good, '.', 'x'],
+      [client, 1e9, 0, -1, good, '.', [new Uint8Array(1)]],
+      [client, 1e9, 0, -1, write, '', []],
+      [client, 1e9, 0, -1, write, '', [7]],
+      [client, 1e9, 0, -1, write, '', [new Float64Array(1)]],
       [client, 1e9, 0, -1, write, '', new Array(257).fill(new Uint8Array(1))],
-      [client, 1e9, 0, -1, one([99, -1, 0, 0, 0, 0]), '', []], [client, 1e9, 0, -1, one([NaN, -1, 0, 0, 0, 0]), '', []],
+      [client, 1e9, 0, -1, one([99, -1, 0, 0, 0, 0]), '', []],
+      [client, 1e9, 0, -1, one([NaN, -1, 0, 0, 0, 0]), '', []],
       [client, 1e9, 0, -1, one([Kind.read, 1, 0, 2 ** 40, 0, 0]), '', []],
-      [client, 1e9, 0, -1, one([Kind.read, 1, -1, 5, 0, 0]), '', []], [client, 1e9, 0, -1, one([Kind.read, 0.5, 0, 5, 0, 0]), '', []],
-      [client, 1e9, 0, -1, one([Kind.open, -1, 0, 0, 3, 0]), 'x', []], [client, 1e9, 0, -1, one([Kind.rename, -1, 0, 0, 0, 0]), 'x', []],
+      [client, 1e9, 0, -1, one([Kind.read, 1, -1, 5, 0, 0]), '', []],
+      [client, 1e9, 0, -1, one([Kind.read, 0.5, 0, 5, 0, 0]), '', []],
+      [client, 1e9, 0, -1, one([Kind.open, -1, 0, 0, 3, 0]), 'x', []],
+      [client, 1e9, 0, -1, one([Kind.rename, -1, 0, 0, 0, 0]), 'x', []],
     ]
     const isArgumentError = (error: unknown): boolean =>
       error instanceof Error && 'code' in error && error.code === 'ERR_OSTRAKA_ARGUMENT'
@@ -176,7 +201,9 @@ describe('native drive I/O', () => {
         if (i === 20) parentPort.postMessage('busy')
       }`
     for (let round = 0; round < 3; round++) {
-      const worker = new Worker(new URL(`data:text/javascript,${encodeURIComponent(source)}`), { workerData: { ioModule, path } })
+      const worker = new Worker(new URL(`data:text/javascript,${encodeURIComponent(source)}`), {
+        workerData: { ioModule, path },
+      })
       await new Promise((resolve, reject) => {
         worker.once('message', resolve)
         worker.once('error', reject)

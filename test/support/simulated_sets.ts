@@ -29,7 +29,12 @@ export class SimulatedSet {
     })
   }
 
-  static async create(k: number, m: number, seed: number, options: Partial<LocalSetOptions> = {}): Promise<SimulatedSet> {
+  static async create(
+    k: number,
+    m: number,
+    seed: number,
+    options: Partial<LocalSetOptions> = {},
+  ): Promise<SimulatedSet> {
     const created = new SimulatedSet(k, m, seed, options)
     for (const drive of created.simulated) {
       const io = drive.connect()

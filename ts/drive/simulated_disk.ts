@@ -10,8 +10,8 @@
  * change is kept or lost by itself, but for a rename, which loses the old name only together with taking the new
  * one. A kill of the process keeps everything live.
  *
- * A failed sync leaves a random subset of the dirty sectors durable and forgets the rest: the page cache still shows them,
- * and later syncs succeed without them, as on Linux.
+ * A failed sync leaves a random subset of the dirty sectors durable and forgets the rest: the page cache still shows
+ * them, and later syncs succeed without them, as on Linux.
  *
  * Nothing here is asynchronous; `SimulatedIo` gives it time, threads and faults. Errors are IoError with op index 0.
  */

@@ -67,7 +67,10 @@ export class MetadataClient implements MetadataEngine {
     return new Promise((resolve, reject) => {
       const id = this.#nextId++
       this.#waiting.set(id, { resolve, reject })
-      if (this.#outgoing.push([id, encodeRequest(command, requestId)]) === 1) setImmediate(() => { this.#sendProposals() })
+      if (this.#outgoing.push([id, encodeRequest(command, requestId)]) === 1)
+        setImmediate(() => {
+          this.#sendProposals()
+        })
     })
   }
 
@@ -92,7 +95,7 @@ export class MetadataClient implements MetadataEngine {
     if (this.#closed) return Promise.reject(new MetadataError('unavailable', 'the metadata engine is gone'))
     return new Promise<T>((resolve, reject) => {
       const id = this.#nextId++
-      this.#calls.set(id, { resolve: resolve as (value: never) => void, reject, onProgress })
+      this.#calls.set(id, { resolve: resolve, reject, onProgress })
       this.#send(message(id))
     })
   }

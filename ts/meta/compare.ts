@@ -21,7 +21,11 @@ export interface CompareVerdict {
 }
 
 /** The primary's answer counts when it is sound; a view that differs from a sound one is bad. */
-export function compareSlice(copies: readonly MetadataCopy[], primary: MetadataCopy, from: Buffer | undefined): CompareVerdict {
+export function compareSlice(
+  copies: readonly MetadataCopy[],
+  primary: MetadataCopy,
+  from: Buffer | undefined,
+): CompareVerdict {
   const bad = new Map<MetadataCopy, string>()
   let standard: Slice | undefined
   for (const copy of [primary, ...copies.filter((other) => other !== primary)]) {

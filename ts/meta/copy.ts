@@ -53,7 +53,8 @@ export class MetadataCopy {
 
   /** Takes a write set of the primary; it is applied with others, by the next `drain` at the latest. */
   follow(writes: readonly RawWrite[], index: number): void {
-    if (index !== this.#pendingApplied + 1) throw new MetadataError('corrupt', `write set ${String(index)} out of order`)
+    if (index !== this.#pendingApplied + 1)
+      throw new MetadataError('corrupt', `write set ${String(index)} out of order`)
     this.#pending.push(writes)
     this.#pendingApplied = index
     for (const { key, value } of writes) this.#pendingBytes += key.length + (value?.length ?? 0)
@@ -109,7 +110,11 @@ export async function markUnclean(drive: MetaDrive): Promise<void> {
 }
 
 /** A copy of a store that has no commands yet. */
-export async function createEmptyCopy(drive: MetaDrive, views: ViewFactory, options: LogOptions): Promise<MetadataCopy> {
+export async function createEmptyCopy(
+  drive: MetaDrive,
+  views: ViewFactory,
+  options: LogOptions,
+): Promise<MetadataCopy> {
   await wipeCopy(drive, views)
   await makeDirectory(drive.io, META)
   await markUnclean(drive)

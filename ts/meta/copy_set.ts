@@ -35,7 +35,8 @@ export function decodeCopySet(bytes: Buffer): CopySet | string {
     return 'it is not JSON'
   }
   const { format, generation, members, sha256 } = (value ?? {}) as Record<string, unknown>
-  if (typeof format === 'number' && format > FORMAT) return `it has format ${String(format)}, known is ${String(FORMAT)}`
+  if (typeof format === 'number' && format > FORMAT)
+    return `it has format ${String(format)}, known is ${String(FORMAT)}`
   if (typeof generation !== 'number' || !Array.isArray(members)) return 'it has no generation or members'
   if (!members.every((member) => typeof member === 'number')) return 'its members are not drive numbers'
   const set: CopySet = { generation, members }

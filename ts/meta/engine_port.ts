@@ -29,7 +29,11 @@ export type ToEngine =
 
 export type FromEngine =
   | { results: Uint8Array }
-  | { answer: { id: number; value: MetadataStatus | { position: number; records: number } } | { id: number; error: ErrorMessage } }
+  | {
+      answer:
+        | { id: number; value: MetadataStatus | { position: number; records: number } }
+        | { id: number; error: ErrorMessage }
+    }
   | { progress: { id: number; done: number; total: number } }
 
 /** What a client needs besides its port: given to the other thread as worker data. */

@@ -16,7 +16,17 @@
  *
  * Threads: one writer per view in the process. Other threads read through `LmdbReader`, which shares LMDB's map.
  */
-import { closeSync, existsSync, fstatSync, openSync, readFileSync, readSync, rmSync, statSync, writeSync } from 'node:fs'
+import {
+  closeSync,
+  existsSync,
+  fstatSync,
+  openSync,
+  readFileSync,
+  readSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from 'node:fs'
 import { open } from 'lmdb'
 import type { RootDatabase, Transaction } from 'lmdb'
 import { checksum64, checksum64Matches } from '../native/hash.js'
@@ -65,7 +75,9 @@ function openDb(path: string): Db {
 
 function corrupt(error: unknown): MetadataError {
   if (error instanceof MetadataError) return error
-  return new MetadataError('corrupt', `LMDB: ${error instanceof Error ? error.message : String(error)}`, { cause: error })
+  return new MetadataError('corrupt', `LMDB: ${error instanceof Error ? error.message : String(error)}`, {
+    cause: error,
+  })
 }
 
 /** Reads from one transaction, or from the newest state when it is undefined. */

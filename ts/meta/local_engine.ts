@@ -128,7 +128,8 @@ export class LocalEngine implements MetadataEngine {
     this.#copies = copies
     this.#term = Math.max(...copies.map(({ log }) => log.lastTerm)) + 1
     for (const number of this.#drives.keys()) {
-      if (set.members.includes(number) && !copies.some(({ drive }) => drive.number === number)) this.#noteOut(number, 'left out at start')
+      if (set.members.includes(number) && !copies.some(({ drive }) => drive.number === number))
+        this.#noteOut(number, 'left out at start')
     }
     this.reader = new EngineReader(this)
     this.#publishPrimary()
@@ -386,7 +387,8 @@ export class LocalEngine implements MetadataEngine {
     const outcomes = await Promise.allSettled(copies.map(({ log }) => log.append([record])))
     const bad = new Map<MetadataCopy, string>()
     for (const [at, outcome] of outcomes.entries()) {
-      if (outcome.status === 'rejected') bad.set(copies[at] as MetadataCopy, `its log failed: ${String(outcome.reason)}`)
+      if (outcome.status === 'rejected')
+        bad.set(copies[at] as MetadataCopy, `its log failed: ${String(outcome.reason)}`)
     }
     if (bad.size === 0) return true
     try {

@@ -114,5 +114,7 @@ function* ascendState(state: State, from: Buffer): Generator<RawEntry> {
 
 function beforeIn(state: State, key: Buffer): RawEntry | undefined {
   const found = state.lower(key.toString('latin1'))
-  return found === undefined ? undefined : { key: Buffer.from(found, 'latin1'), value: Buffer.from(state.get(found) as Buffer) }
+  return found === undefined
+    ? undefined
+    : { key: Buffer.from(found, 'latin1'), value: Buffer.from(state.get(found) as Buffer) }
 }

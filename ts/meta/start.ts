@@ -61,7 +61,10 @@ export async function openCopies(drives: readonly MetaDrive[], options: StartOpt
     if (candidate !== undefined) found.push(candidate)
   }
   if (found.length === 0) {
-    throw new MetadataError('corrupt', 'no metadata copy can be trusted: restore a backup, or bring the missing drives back')
+    throw new MetadataError(
+      'corrupt',
+      'no metadata copy can be trusted: restore a backup, or bring the missing drives back',
+    )
   }
   const copies = await bringUpToDate(found, options)
   const set = { generation: newest.generation + 1, members: copies.map(({ drive }) => drive.number) }
@@ -75,11 +78,19 @@ async function createFirst(drives: readonly MetaDrive[], damaged: boolean, optio
     // A crash in the first start leaves copies without commands; anything else has lost its copy set.
     if (!(await exists(drive.io, LOG))) continue
     const log = await CommandLog.open(drive.io, LOG, options.log).catch((error: unknown) => {
-      throw new MetadataError('corrupt', `drive ${String(drive.number)} has metadata, and no drive a copy set`, { cause: error })
+      throw new MetadataError(
+        'corrupt',
+        `drive ${String(drive.number)} has metadata, and no drive a copy set`,
+        { cause: error },
+      )
     })
     const empty = log.isEmpty
     await log.close()
-    if (!empty) throw new MetadataError('corrupt', `drive ${String(drive.number)} has metadata, and no drive a copy set`)
+    if (!empty)
+      throw new MetadataError(
+        'corrupt',
+        `drive ${String(drive.number)} has metadata, and no drive a copy set`,
+      )
   }
   const chosen = drives.slice(0, Math.max(1, options.copies))
   const copies = await Promise.all(chosen.map((drive) => createEmptyCopy(drive, options.views, options.log)))
@@ -155,7 +166,10 @@ async function bringUpToDate(found: Candidate[], options: StartOptions): Promise
   const newest = found.reduce((a, b) => (b.log.lastIndex > a.log.lastIndex ? b : a))
   const target = newest.log.lastIndex
   if (Math.max(...positions) > target) {
-    throw new MetadataError('corrupt', `a view has record ${String(Math.max(...positions))}, and no log has it any more`)
+    throw new MetadataError(
+      'corrupt',
+      `a view has record ${String(Math.max(...positions))}, and no log has it any more`,
+    )
   }
   const copies: MetadataCopy[] = []
   for (const candidate of [newest, ...found.filter((other) => other !== newest)]) {

@@ -2,8 +2,8 @@
  * Drive I/O below `ts/drive/native_io.ts`: batches of encoded operations for native/io, and their completions.
  *
  * All drives of this thread complete through one native callback, called once for everything that completed together.
- * Written bytes are copied when a batch is submitted, and read bytes when it completes, so buffers are free again as soon as
- * `submit` returned (for reads: settled), whatever a drive does; a thread that hangs holds none of them.
+ * Written bytes are copied when a batch is submitted, and read bytes when it completes, so buffers are free again as
+ * soon as `submit` returned (for reads: settled), whatever a drive does; a thread that hangs holds none of them.
  *
  * Six numbers describe an operation: kind, file, offset, size, flags, count of buffers (native/io/operation.h).
  */
@@ -120,7 +120,9 @@ const pending = new Map<number, Pending>()
 let lastId = 0
 let connected = false
 
-/** A client of the drive at this absolute path. `threads` and `queueLength` count for the first client in the process. */
+/**
+ * A client of the drive at this absolute path. `threads` and `queueLength` count for the first client in the process.
+ */
 export function openDrive(path: string, threads: number, queueLength: number): number {
   if (!connected) {
     addon.ioConnect(receive)

@@ -7,7 +7,7 @@
  */
 import { CheckedView, linkChanges } from '../chain.js'
 import type { StateReader } from '../chain.js'
-import type { Command, CommandResult, CommandValue } from '../command.js'
+import type { Command, CommandResult } from '../command.js'
 import { MetadataError } from '../engine.js'
 import { APPLIED_KEY } from '../keys.js'
 import { pack, unpack } from '../record.js'
@@ -116,7 +116,7 @@ function discardParts(context: Context, command: Command): void {
   }
 }
 
-function handle(context: Context, command: Command): Handled | CommandValue {
+function handle(context: Context, command: Command): Handled   {
   switch (command.kind) {
     case 'initCluster': return initCluster(context, command)
     case 'addSets': return addSets(context, command)

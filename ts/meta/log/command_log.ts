@@ -249,7 +249,8 @@ export class CommandLog {
     if (base !== undefined) {
       // A file that goes on where the last good frame ended: what lay behind that was cut at an earlier opening.
       if (this.#files.length === 0) this.#offset = base
-      else if (base !== this.#offset) throw new LogCorrupt(`frames are missing before file ${String(file.header.number)}`)
+      else if (base !== this.#offset)
+        throw new LogCorrupt(`frames are missing before file ${String(file.header.number)}`)
       bad = undefined
     }
     const info: FileInfo = { number: file.header.number, bytes: file.bytes, first: 0, last: 0 }
