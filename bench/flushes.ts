@@ -8,7 +8,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
-import { ROOT_KEYS, ServerProcess, makeDrives } from '../test/e2e/server_process.js'
+import { ROOT_KEYS, ServerProcess, makeDrives } from './load/server_process.js'
 import { runJob } from './http.js'
 import type { HttpPlan } from './http.js'
 
@@ -23,10 +23,14 @@ export interface FlushRow {
 const CALLS = 'fsync,fdatasync,sync_file_range,syncfs,msync'
 
 /** Undefined with a reason when the machine has no strace that works. */
-export async function benchFlushes(plan: HttpPlan, puts: number): Promise<{ rows: FlushRow[] } | { missing: string }> {
+export async function benchFlushes(
+  plan: HttpPlan,
+  puts: number,
+): Promise<{ rows: FlushRow[] } | { missing: string }> {
   const probe = spawnSync('strace', ['-f', '-c', 'true'], { encoding: 'utf8' })
   if (probe.error !== undefined) return { missing: 'strace is not installed' }
-  if (probe.status !== 0) return { missing: `strace does not work here: ${probe.stderr.trim().split('\n')[0] ?? ''}` }
+  if (probe.status !== 0)
+    return { missing: `strace does not work here: ${probe.stderr.trim().split('\n')[0] ?? ''}` }
   const rows: FlushRow[] = []
   for (const size of [4096, 1 << 20]) {
     for (const connections of [1, 32]) {
@@ -39,18 +43,25 @@ export async function benchFlushes(plan: HttpPlan, puts: number): Promise<{ rows
 }
 
 /** Flushes of a whole life of the server on fresh drives: start, `puts` PUTs, stop. */
-async function countFlushes(plan: HttpPlan, size: number, connections: number, puts: number): Promise<number> {
+async function countFlushes(
+  plan: HttpPlan,
+  size: number,
+  connections: number,
+  puts: number,
+): Promise<number> {
   const place = makeDrives(4, plan.folder)
   const folder = mkdtempSync(join(tmpdir(), 'ostraka-strace-'))
   const file = join(folder, 'counts')
   try {
     const server = await ServerProcess.start({
-      drives: place.drives, args: ['--workers', String(plan.workers), '--log-level', 'warn'],
+      drives: place.drives,
+      args: ['--workers', String(plan.workers), '--log-level', 'warn'],
       wrapper: ['strace', '-f', '-c', '--seccomp-bpf', '-e', `trace=${CALLS}`, '-o', file],
     })
     const part = { keys: { ...ROOT_KEYS, region: 'us-east-1' }, warmUpMs: 0, measureMs: 0 }
     await runJob(plan, server.endpoint, { ...part, operation: 'MAKE_BUCKET', connections: 1 })
-    if (puts > 0) await runJob(plan, server.endpoint, { ...part, operation: 'PUT', size, objects: puts, connections })
+    if (puts > 0)
+      await runJob(plan, server.endpoint, { ...part, operation: 'PUT', size, objects: puts, connections })
     await server.stop()
     return readCounts(readFileSync(file, 'utf8'))
   } finally {

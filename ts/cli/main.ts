@@ -5,8 +5,10 @@ import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
 
 import { ConfigError } from '../server/config/load.js'
+import { addAdminCommand } from './admin_command.js'
+import { Unreachable } from './admin_client.js'
 import { addConfigCommand } from './config_command.js'
-import { EXIT } from './exit_codes.js'
+import { EXIT } from '../server/exit_codes.js'
 import { addServeCommand } from './serve_command.js'
 
 function version(): string {
@@ -21,13 +23,16 @@ function program(): Command {
     .showSuggestionAfterError(true)
     .exitOverride()
   addServeCommand(ostraka)
+  addAdminCommand(ostraka)
   addConfigCommand(ostraka)
   return ostraka
 }
 
 async function main(): Promise<void> {
   // A reader that has seen enough (`ostraka config | head`) is no error.
-  process.stdout.on('error', () => { process.exit(EXIT.ok) })
+  process.stdout.on('error', () => {
+    process.exit(EXIT.ok)
+  })
   try {
     await program().parseAsync(process.argv)
   } catch (error) {
@@ -40,6 +45,10 @@ function report(error: unknown): number {
   if (error instanceof ConfigError) {
     for (const problem of error.problems) process.stderr.write(`ostraka: ${problem}\n`)
     return EXIT.usage
+  }
+  if (error instanceof Unreachable) {
+    process.stderr.write(`ostraka: ${error.message}\n`)
+    return EXIT.unreachable
   }
   process.stderr.write(`ostraka: ${error instanceof Error ? error.message : String(error)}\n`)
   return EXIT.failure

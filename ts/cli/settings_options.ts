@@ -7,9 +7,10 @@ import type { Config, Setting } from '../server/config/settings.js'
 import { loadConfig } from '../server/config/load.js'
 import type { LoadedConfig } from '../server/config/load.js'
 
-export function addSettings(command: Command): Command {
+/** `only`: those settings, for commands that need few. */
+export function addSettings(command: Command, only?: readonly (keyof Config)[]): Command {
   command.option('--config <file>', 'YAML file with settings (OSTRAKA_CONFIG)')
-  for (const name of Object.keys(settings) as (keyof Config)[]) {
+  for (const name of only ?? (Object.keys(settings) as (keyof Config)[])) {
     const setting: Setting<unknown> = settings[name]
     const standard = setting.derived ?? (setting.default === '' ? 'none' : setting.default)
     const about = `${setting.about.split('. ')[0] ?? ''} (default: ${standard.replaceAll('`', '')})`

@@ -31,8 +31,18 @@ export function loadCredentials(given: { accessKey: string; secretKey: string },
   if (found !== undefined) return { ...found, source: file, file, created: false }
   create(file)
   const made = read(file)
-  if (made === undefined) throw new CredentialsError(`the credentials file ${file} vanished while it was made`)
+  if (made === undefined)
+    throw new CredentialsError(`the credentials file ${file} vanished while it was made`)
   return { ...made, source: file, file, created: true }
+}
+
+/** For a client on the same machine. Throws CredentialsError when there is no such file. */
+export function readCredentials(file: string): { accessKey: string; secretKey: string } {
+  const found = read(file)
+  if (found === undefined) {
+    throw new CredentialsError(`no root credentials are given, and there is no credentials file ${file}`)
+  }
+  return found
 }
 
 function read(file: string): { accessKey: string; secretKey: string } | undefined {
@@ -41,7 +51,9 @@ function read(file: string): { accessKey: string; secretKey: string } | undefine
     fd = openSync(file, 'r')
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
-    throw new CredentialsError(`the credentials file ${file} cannot be read: ${(error as Error).message}`, { cause: error })
+    throw new CredentialsError(`the credentials file ${file} cannot be read: ${(error as Error).message}`, {
+      cause: error,
+    })
   }
   try {
     const mode = fstatSync(fd).mode & 0o777
@@ -54,7 +66,9 @@ function read(file: string): { accessKey: string; secretKey: string } | undefine
     const accessKey = /^\s*aws_access_key_id\s*=\s*(\S+)\s*$/m.exec(text)?.[1]
     const secretKey = /^\s*aws_secret_access_key\s*=\s*(\S+)\s*$/m.exec(text)?.[1]
     if (accessKey === undefined || secretKey === undefined) {
-      throw new CredentialsError(`the credentials file ${file} lacks aws_access_key_id or aws_secret_access_key`)
+      throw new CredentialsError(
+        `the credentials file ${file} lacks aws_access_key_id or aws_secret_access_key`,
+      )
     }
     return { accessKey, secretKey }
   } finally {
@@ -88,7 +102,9 @@ function create(file: string): void {
       closeSync(directory)
     }
   } catch (error) {
-    throw new CredentialsError(`the credentials file ${file} cannot be made: ${(error as Error).message}`, { cause: error })
+    throw new CredentialsError(`the credentials file ${file} cannot be made: ${(error as Error).message}`, {
+      cause: error,
+    })
   } finally {
     rmSync(temporary, { force: true })
   }

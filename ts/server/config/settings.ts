@@ -5,7 +5,18 @@
  */
 import { availableParallelism } from 'node:os'
 
-import { AUTO, boolean, choice, duration, hostPort, integer, integerOrAuto, list, size, string } from './units.js'
+import {
+  AUTO,
+  boolean,
+  choice,
+  duration,
+  hostPort,
+  integer,
+  integerOrAuto,
+  list,
+  size,
+  string,
+} from './units.js'
 import type { HostPort, Shape } from './units.js'
 
 export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error'
@@ -37,8 +48,7 @@ export interface Config {
   driveCheckInterval: number
   driveReplaceBlank: boolean
   collectGrace: number
-  healBandwidth: number
-  scrubBandwidth: number
+  backgroundBandwidth: number
   scrubInterval: number
   logLevel: LogLevel
   logRequests: boolean
@@ -72,7 +82,16 @@ const credential = (min: number, max: number, what: string): Shape<string> =>
 
 const serving: Pick<
   Settings,
-  'drives' | 'listen' | 'adminListen' | 'rootAccessKey' | 'rootSecretKey' | 'credentialsFile' | 'workers' | 'region' | 'domains' | 'readyFile'
+  | 'drives'
+  | 'listen'
+  | 'adminListen'
+  | 'rootAccessKey'
+  | 'rootSecretKey'
+  | 'credentialsFile'
+  | 'workers'
+  | 'region'
+  | 'domains'
+  | 'readyFile'
 > = {
   drives: {
     key: 'drives',
@@ -83,12 +102,18 @@ const serving: Pick<
       'Directories that hold the data, one per physical disk. Ranges in braces are expanded; several patterns are ' +
       'separated by commas (a sequence in YAML). Directories named here must exist: a missing one is a missing drive.',
   },
-  listen: { key: 'listen', shape: hostPort(), default: '127.0.0.1:9000', about: 'Address of the S3 endpoint. Port 0: chosen by the system and printed.' },
+  listen: {
+    key: 'listen',
+    shape: hostPort(),
+    default: '127.0.0.1:9000',
+    about: 'Address of the S3 endpoint. Port 0: chosen by the system and printed.',
+  },
   adminListen: {
     key: 'admin-listen',
     shape: hostPort(),
     default: '127.0.0.1:9001',
-    about: 'Address of metrics, health and the admin API. Metrics and health need no credentials: keep it off public networks.',
+    about:
+      'Address of metrics, health and the admin API. Metrics and health need no credentials: keep it off public networks.',
   },
   rootAccessKey: {
     key: 'root.access-key',
@@ -103,7 +128,8 @@ const serving: Pick<
     default: '',
     derived: 'from the credentials file',
     secret: true,
-    about: 'Secret key of the root identity. A flag can be seen by every user of the machine in the process list: use the variable or the file.',
+    about:
+      'Secret key of the root identity. A flag can be seen by every user of the machine in the process list: use the variable or the file.',
   },
   credentialsFile: {
     key: 'credentials-file',
@@ -119,7 +145,12 @@ const serving: Pick<
     derived: 'one per core',
     about: 'Data worker threads. Each accepts connections and runs the whole data path.',
   },
-  region: { key: 'region', shape: string(/^[a-z0-9-]{1,32}$/, 'a region name such as us-east-1'), default: 'us-east-1', about: 'Region that requests are signed for and buckets are made in.' },
+  region: {
+    key: 'region',
+    shape: string(/^[a-z0-9-]{1,32}$/, 'a region name such as us-east-1'),
+    default: 'us-east-1',
+    about: 'Region that requests are signed for and buckets are made in.',
+  },
   domains: {
     key: 'domains',
     shape: list(/^[A-Za-z0-9.-]{1,253}$/, 'host names separated by commas'),
@@ -130,13 +161,20 @@ const serving: Pick<
     key: 'ready-file',
     shape: anyPath,
     default: '',
-    about: 'A file to write once requests are served: JSON with the endpoint, the admin address and the process id. For scripts that use port 0.',
+    about:
+      'A file to write once requests are served: JSON with the endpoint, the admin address and the process id. For scripts that use port 0.',
   },
 }
 
 const layout: Pick<
   Settings,
-  | 'setSize' | 'parity' | 'metadataCopies' | 'driveReserve' | 'driveDeadline' | 'driveCheckInterval' | 'driveReplaceBlank'
+  | 'setSize'
+  | 'parity'
+  | 'metadataCopies'
+  | 'driveReserve'
+  | 'driveDeadline'
+  | 'driveCheckInterval'
+  | 'driveReplaceBlank'
 > = {
   setSize: {
     key: 'set-size',
@@ -150,7 +188,8 @@ const layout: Pick<
     shape: integerOrAuto(0, 8),
     default: 'auto',
     derived: 'by set size: 1 drive 0; 2-3: 1; 4-5: 2; 6-7: 3; 8 and more: 4',
-    about: 'Parity shards per part: how many drives of a set may be lost. At most half the set. Fixed when the cluster is made.',
+    about:
+      'Parity shards per part: how many drives of a set may be lost. At most half the set. Fixed when the cluster is made.',
   },
   metadataCopies: {
     key: 'metadata.copies',
@@ -163,47 +202,121 @@ const layout: Pick<
     key: 'drive.reserve',
     shape: size(0, 64 * TiB),
     default: '1GiB',
-    about: 'Free space kept on each drive for metadata, heals and deletes: below it a drive takes no new data. At most a twentieth of the drive is kept.',
+    about:
+      'Free space kept on each drive for metadata, heals and deletes: below it a drive takes no new data. At most a twentieth of the drive is kept.',
   },
   driveDeadline: {
     key: 'drive.deadline',
     shape: duration(100, 600_000),
     default: '15s',
-    about: 'Time a drive has for one batch of operations before the batch counts as failed. Drives that keep missing it are taken out.',
+    about:
+      'Time a drive has for one batch of operations before the batch counts as failed. Drives that keep missing it are taken out.',
   },
-  driveCheckInterval: { key: 'drive.check-interval', shape: duration(100, 3_600_000), default: '5s', about: 'How often each drive is probed.' },
+  driveCheckInterval: {
+    key: 'drive.check-interval',
+    shape: duration(100, 3_600_000),
+    default: '5s',
+    about: 'How often each drive is probed.',
+  },
   driveReplaceBlank: {
     key: 'drive.replace-blank',
     shape: boolean(),
     default: 'true',
-    about: 'Give the place of a drive that is gone to a blank directory found at its path, and heal onto it. A directory that seems to be an unmounted mount point is never taken.',
+    about:
+      'Give the place of a drive that is gone to a blank directory found at its path, and heal onto it. A directory that seems to be an unmounted mount point is never taken.',
   },
 }
 
 const limits: Pick<
   Settings,
-  | 'limitsConcurrentRequests' | 'limitsMemory' | 'limitsHeaderTimeout' | 'limitsBodyFirstByteTimeout'
-  | 'limitsBodyIdleTimeout' | 'limitsKeepAliveTimeout' | 'limitsDrainTimeout'
+  | 'limitsConcurrentRequests'
+  | 'limitsMemory'
+  | 'limitsHeaderTimeout'
+  | 'limitsBodyFirstByteTimeout'
+  | 'limitsBodyIdleTimeout'
+  | 'limitsKeepAliveTimeout'
+  | 'limitsDrainTimeout'
 > = {
-  limitsConcurrentRequests: { key: 'limits.concurrent-requests', shape: integer(1, 100_000), default: '512', about: 'Requests in progress per worker; more are answered SlowDown.' },
-  limitsMemory: { key: 'limits.memory', shape: size(32 * MiB, 64 * GiB), default: '160MiB', about: 'Buffers for data in flight per worker; requests wait for room.' },
-  limitsHeaderTimeout: { key: 'limits.header-timeout', shape: duration(100, 600_000), default: '20s', about: 'Time for the head of a request to arrive.' },
-  limitsBodyFirstByteTimeout: { key: 'limits.body-first-byte-timeout', shape: duration(100, 3_600_000), default: '30s', about: 'Time for the first byte of a body to arrive.' },
-  limitsBodyIdleTimeout: { key: 'limits.body-idle-timeout', shape: duration(100, 3_600_000), default: '60s', about: 'Longest pause within a body, in either direction.' },
-  limitsKeepAliveTimeout: { key: 'limits.keep-alive-timeout', shape: duration(100, 3_600_000), default: '75s', about: 'How long an idle connection is kept.' },
-  limitsDrainTimeout: { key: 'limits.drain-timeout', shape: duration(0, 3_600_000), default: '20s', about: 'Time that requests in progress have to end after SIGTERM or SIGINT.' },
+  limitsConcurrentRequests: {
+    key: 'limits.concurrent-requests',
+    shape: integer(1, 100_000),
+    default: '512',
+    about: 'Requests in progress per worker; more are answered SlowDown.',
+  },
+  limitsMemory: {
+    key: 'limits.memory',
+    shape: size(32 * MiB, 64 * GiB),
+    default: '160MiB',
+    about: 'Buffers for data in flight per worker; requests wait for room.',
+  },
+  limitsHeaderTimeout: {
+    key: 'limits.header-timeout',
+    shape: duration(100, 600_000),
+    default: '20s',
+    about: 'Time for the head of a request to arrive.',
+  },
+  limitsBodyFirstByteTimeout: {
+    key: 'limits.body-first-byte-timeout',
+    shape: duration(100, 3_600_000),
+    default: '30s',
+    about: 'Time for the first byte of a body to arrive.',
+  },
+  limitsBodyIdleTimeout: {
+    key: 'limits.body-idle-timeout',
+    shape: duration(100, 3_600_000),
+    default: '60s',
+    about: 'Longest pause within a body, in either direction.',
+  },
+  limitsKeepAliveTimeout: {
+    key: 'limits.keep-alive-timeout',
+    shape: duration(100, 3_600_000),
+    default: '75s',
+    about: 'How long an idle connection is kept.',
+  },
+  limitsDrainTimeout: {
+    key: 'limits.drain-timeout',
+    shape: duration(0, 3_600_000),
+    default: '20s',
+    about: 'Time that requests in progress have to end after SIGTERM or SIGINT.',
+  },
 }
 
 const background: Pick<
   Settings,
-  'collectGrace' | 'healBandwidth' | 'scrubBandwidth' | 'scrubInterval' | 'logLevel' | 'logRequests'
+  'collectGrace' | 'backgroundBandwidth' | 'scrubInterval' | 'logLevel' | 'logRequests'
 > = {
-  collectGrace: { key: 'collect.grace', shape: duration(0, 864e5), default: '30s', about: 'Age that garbage must reach before its shards are deleted.' },
-  healBandwidth: { key: 'heal.bandwidth', shape: size(64 * 1024, TiB), default: '128MiB', about: 'Bytes of part data healed per second, at most.' },
-  scrubBandwidth: { key: 'scrub.bandwidth', shape: size(64 * 1024, TiB), default: '32MiB', about: 'Bytes of part data scrubbed per second, at most.' },
-  scrubInterval: { key: 'scrub.interval', shape: duration(0, 3650 * 864e5), default: '30d', about: 'Time from the start of one scrub of everything to the next. 0: only when asked.' },
-  logLevel: { key: 'log.level', shape: choice<LogLevel>(['trace', 'debug', 'info', 'warn', 'error']), default: 'info', about: 'Least severe level that is logged. Logs are JSON lines on standard error.' },
-  logRequests: { key: 'log.requests', shape: boolean(), default: 'false', about: 'Log every request at level info; otherwise requests are logged at debug, and failures of the server at warn.' },
+  collectGrace: {
+    key: 'collect.grace',
+    shape: duration(0, 864e5),
+    default: '30s',
+    about: 'Age that garbage must reach before its shards are deleted.',
+  },
+  backgroundBandwidth: {
+    key: 'background.bandwidth',
+    shape: size(0, TiB),
+    default: '128MiB',
+    about:
+      'Bytes per second that heals, scrubs and other background work may read and write together. 0: no limit.',
+  },
+  scrubInterval: {
+    key: 'scrub.interval',
+    shape: duration(0, 3650 * 864e5),
+    default: '30d',
+    about: 'Time from the start of one scrub of everything to the next. 0: only when asked.',
+  },
+  logLevel: {
+    key: 'log.level',
+    shape: choice<LogLevel>(['trace', 'debug', 'info', 'warn', 'error']),
+    default: 'info',
+    about: 'Least severe level that is logged. Logs are JSON lines on standard error.',
+  },
+  logRequests: {
+    key: 'log.requests',
+    shape: boolean(),
+    default: 'false',
+    about:
+      'Log every request at level info; otherwise requests are logged at debug, and failures of the server at warn.',
+  },
 }
 
 export const settings: Settings = { ...serving, ...layout, ...limits, ...background }

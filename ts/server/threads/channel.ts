@@ -4,7 +4,7 @@
  * A call is answered once, or rejects: on its timeout, when the other side throws (with the message alone: errors do
  * not survive the crossing whole), and when the channel closes. At most MAX_CALLS wait at a time.
  */
-import type { MessagePort } from 'node:worker_threads'
+import type { MessagePort, TransferListItem } from 'node:worker_threads'
 
 /** Calls by name: what goes and what comes back. Both must survive a structured clone. */
 export type Calls = Record<string, { takes: unknown; gives: unknown }>
@@ -62,6 +62,7 @@ export class Channel<Makes extends Calls, Offers extends Calls> {
     name: K,
     argument: Makes[K]['takes'],
     timeoutMs: number,
+    transfer: readonly TransferListItem[] = [],
   ): Promise<Makes[K]['gives']> {
     return new Promise((resolve, reject) => {
       if (this.#closed) {
@@ -82,7 +83,7 @@ export class Channel<Makes extends Calls, Offers extends Calls> {
             }, timeoutMs)
       timer?.unref()
       this.#waiting.set(id, { resolve: resolve, reject, timer })
-      this.#port.postMessage({ call: name, id, argument } satisfies Message)
+      this.#port.postMessage({ call: name, id, argument } satisfies Message, transfer)
     })
   }
 

@@ -32,7 +32,7 @@ export interface WorkerPoolOptions<Offers extends Calls> {
   /** A run has ended without being asked to: give back what it held. */
   crashed(slot: number, generation: number): void
   /** Crashes came too often; the pool has stopped trying. */
-  givenUp(error: Error): void
+  givenUp: (error: Error) => void
   log: Logger
 }
 

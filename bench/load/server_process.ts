@@ -62,8 +62,17 @@ export class ServerProcess {
     const folder = mkdtempSync(join(tmpdir(), 'ostraka-ready-'))
     const readyFile = join(folder, 'ready')
     const serve = [
-      main, 'serve', '--drives', options.drives.join(','), '--listen', '127.0.0.1:0', '--admin-listen', '127.0.0.1:0',
-      '--ready-file', readyFile, ...(options.args ?? []),
+      main,
+      'serve',
+      '--drives',
+      options.drives.join(','),
+      '--listen',
+      '127.0.0.1:0',
+      '--admin-listen',
+      '127.0.0.1:0',
+      '--ready-file',
+      readyFile,
+      ...(options.args ?? []),
     ]
     const [program = process.execPath, ...before] = [...(options.wrapper ?? []), process.execPath]
     const child = spawn(program, [...before, ...serve], {
@@ -76,8 +85,12 @@ export class ServerProcess {
       stdio: ['ignore', 'pipe', 'pipe'],
     })
     const output: string[] = []
-    child.stdout.on('data', (data: Buffer) => { keep(output, data) })
-    child.stderr.on('data', (data: Buffer) => { keep(output, data) })
+    child.stdout.on('data', (data: Buffer) => {
+      keep(output, data)
+    })
+    child.stderr.on('data', (data: Buffer) => {
+      keep(output, data)
+    })
     const exited = new Promise<Exit>((resolve) => {
       child.once('close', (code, signal) => {
         resolve({ code, signal })
@@ -117,7 +130,8 @@ export class ServerProcess {
       ...(text === '' ? {} : { body: text }),
     })
     const answer: unknown = await response.json()
-    if (!response.ok) throw new Error(`${method} ${path}: ${String(response.status)} ${JSON.stringify(answer)}`)
+    if (!response.ok)
+      throw new Error(`${method} ${path}: ${String(response.status)} ${JSON.stringify(answer)}`)
     return answer
   }
 }

@@ -1,0 +1,225 @@
+/**
+ * `ostraka admin`: asks a running server over its admin address. `--json` prints what the server said; on a terminal
+ * `--watch` draws the progress of heals and scrubs until they have ended.
+ */
+import { resolve } from 'node:path'
+
+import type { Command } from 'commander'
+
+import type { DriveReport, MetadataReport, StatusReport } from '../server/admin/api.js'
+import type { BackgroundProgress } from '../store/background/progress.js'
+import { AdminClient } from './admin_client.js'
+import { backgroundLines, bar, bytes, seconds, table } from './render.js'
+import { addSettings, readSettings } from './settings_options.js'
+
+const CLIENT_SETTINGS = [
+  'adminListen',
+  'drives',
+  'credentialsFile',
+  'rootAccessKey',
+  'rootSecretKey',
+] as const
+const HEAL_JOBS = ['healer', 'driveHealer', 'presence']
+const SCRUB_JOBS = ['scrubber']
+
+export function addAdminCommand(parent: Command): void {
+  const admin = parent.command('admin').description('ask and steer a running server')
+  leaf(admin, 'status', 'what the server is, what it holds and how it is', async (client, show) => {
+    const status = await client.get<StatusReport>('/admin/v1/status')
+    show(status, () => statusText(status))
+  })
+  addHeal(admin)
+  addScrub(admin)
+  addDrive(admin)
+  addMetadata(admin)
+}
+
+type Show = (answer: unknown, text: () => string) => void
+type Action = (
+  client: AdminClient,
+  show: Show,
+  args: readonly string[],
+  options: { watch: boolean },
+) => Promise<void>
+
+function leaf(parent: Command, usage: string, about: string, action: Action): void {
+  const command = parent.command(usage).description(about)
+  addSettings(command, CLIENT_SETTINGS)
+  command.option('--json', 'print JSON')
+  if (about.includes('progress')) command.option('--watch', 'go on until it has ended')
+  command.action(async (...given: unknown[]) => {
+    const { config } = readSettings(command)
+    const json = command.getOptionValue('json') === true
+    const show: Show = (answer, text) => {
+      process.stdout.write(`${json ? JSON.stringify(answer, null, 2) : text()}\n`)
+    }
+    const args = given.filter((value): value is string => typeof value === 'string')
+    await action(new AdminClient(config), show, args, { watch: command.getOptionValue('watch') === true })
+  })
+}
+
+function addHeal(admin: Command): void {
+  const heal = admin.command('heal').description('heals of shards that are missing or bad')
+  leaf(heal, 'status', 'progress of heals', (client, show, _args, { watch }) =>
+    showBackground(client, show, HEAL_JOBS, watch),
+  )
+  leaf(
+    heal,
+    'start',
+    'look at every part now for shards that are missing; shows the progress',
+    async (client, show, _args, { watch }) => {
+      await client.post('/admin/v1/heal', { action: 'start' })
+      await showBackground(client, show, HEAL_JOBS, watch)
+    },
+  )
+}
+
+function addScrub(admin: Command): void {
+  const scrub = admin
+    .command('scrub')
+    .description('the scrub: reads everything from the medium and queues heals')
+  leaf(scrub, 'status', 'progress of the scrub', (client, show, _args, { watch }) =>
+    showBackground(client, show, SCRUB_JOBS, watch),
+  )
+  for (const action of ['start', 'stop']) {
+    leaf(scrub, action, `${action} a scrub; shows the progress`, async (client, show, _args, { watch }) => {
+      await client.post('/admin/v1/scrub', { action })
+      await showBackground(client, show, SCRUB_JOBS, watch)
+    })
+  }
+}
+
+function addDrive(admin: Command): void {
+  const drive = admin.command('drive').description('drives and their health')
+  leaf(drive, 'list', 'every drive, its place and its health', async (client, show) => {
+    const drives = await client.get<DriveReport[]>('/admin/v1/drives')
+    show(drives, () => driveText(drives))
+  })
+  for (const [usage, action, about] of [
+    [
+      'take-out <number>',
+      'takeOut',
+      'stop using a drive until it is brought back or the server starts again',
+    ],
+    ['bring-back <number>', 'bringBack', 'use a drive again once it has been proved'],
+  ] as const) {
+    leaf(drive, usage, about, async (client, show, [number]) => {
+      const answer = await client.post('/admin/v1/drives', { action, drive: Number(number) })
+      show(answer, () => 'done')
+    })
+  }
+}
+
+function addMetadata(admin: Command): void {
+  const metadata = admin.command('metadata').description('the command log, its copies and backups')
+  leaf(metadata, 'status', 'positions and copies', async (client, show) => {
+    const report = await client.get<MetadataReport>('/admin/v1/metadata')
+    show(report, () => metadataText(report))
+  })
+  leaf(
+    metadata,
+    'backup <directory>',
+    'write a consistent copy to a directory of the server; shows the progress',
+    async (client, show, [path], { watch }) => {
+      await client.post('/admin/v1/metadata', { action: 'backup', path: resolve(path ?? '') })
+      await follow(watch, async () => {
+        const report = await client.get<MetadataReport>('/admin/v1/metadata')
+        const { backup } = report
+        show(backup, () =>
+          `backup to ${backup.path}: ${backup.state} ${bar(backup.done, backup.total)} ${backup.error}`.trimEnd(),
+        )
+        if (backup.state === 'failed') throw new Error(backup.error)
+        return backup.state === 'running'
+      })
+    },
+  )
+  leaf(
+    metadata,
+    'enable-collection',
+    'confirm a restored store: garbage is collected again',
+    async (client, show) => {
+      show(await client.post('/admin/v1/metadata', { action: 'enableCollection' }), () => 'done')
+    },
+  )
+}
+
+async function showBackground(
+  client: AdminClient,
+  show: Show,
+  jobs: readonly string[],
+  watch: boolean,
+): Promise<void> {
+  await follow(watch, async () => {
+    const progress = await client.get<BackgroundProgress>('/admin/v1/background')
+    const chosen = { ...progress, jobs: progress.jobs.filter((job) => jobs.includes(job.job)) }
+    show(chosen, () => backgroundLines(progress, jobs).join('\n'))
+    return chosen.jobs.some((job) => job.task !== null) || (jobs === HEAL_JOBS && progress.heals > 0)
+  })
+}
+
+/** Calls `once` again every second while it says that there is more to come, redrawing on a terminal. */
+async function follow(watch: boolean, once: () => Promise<boolean>): Promise<void> {
+  for (;;) {
+    if (watch && process.stdout.isTTY) process.stdout.write('\x1b[2J\x1b[H')
+    if (!(await once()) || !watch) return
+    await new Promise((done) => setTimeout(done, 1000))
+  }
+}
+
+function statusText(status: StatusReport): string {
+  const { counts, metadata } = status
+  const up = seconds((Date.now() - status.startedMs) / 1000)
+  return [
+    `Ostraka ${status.version} at ${status.endpoint}, cluster ${status.clusterId}, up ${up}`,
+    status.notReady.length === 0 ? 'ready' : `NOT READY: ${status.notReady.join('; ')}`,
+    `${String(counts.buckets)} buckets, ${String(counts.objects)} objects, ${bytes(counts.bytes)}`,
+    `workers: ${String(status.workers.configured)}, restarted ${String(status.workers.restarts)} times`,
+    `metadata: position ${String(metadata.applied)}, ${String(metadata.copies.filter((c) => c.state === 'online').length)} of ${String(metadata.copies.length)} copies online`,
+    ...status.sets.map(
+      (set) =>
+        `set ${String(set.number)}: ${String(set.k)}+${String(set.m)}, ${String(set.readableDrives)} of ${String(set.k + set.m)} drives readable, may lose ${String(set.toleratedLosses)} more`,
+    ),
+    '',
+    driveText(status.drives),
+    ...(status.background === null ? [] : ['', ...backgroundLines(status.background)]),
+  ].join('\n')
+}
+
+function driveText(drives: readonly DriveReport[]): string {
+  const rows = drives.map(({ number, set, position, path, healing, metadataCopy, health }) => [
+    String(number),
+    `${String(set)}/${String(position)}`,
+    healing ? `${health.state}, healing` : health.state,
+    `${bytes(health.freeBytes)} of ${bytes(health.totalBytes)}`,
+    `${health.readP95Ms.toFixed(1)} / ${health.writeP95Ms.toFixed(1)}`,
+    `${String(health.errors)} / ${String(health.timeouts)}`,
+    metadataCopy ? 'yes' : '',
+    path === '' ? '(no directory)' : path,
+    health.reason,
+  ])
+  return table([
+    ['DRIVE', 'SET/POS', 'STATE', 'FREE', 'P95 R/W MS', 'ERRORS/TIMEOUTS', 'METADATA', 'PATH', ''],
+    ...rows,
+  ])
+}
+
+function metadataText({ status, backup }: MetadataReport): string {
+  const rows = status.copies.map((copy) => [
+    String(copy.drive),
+    copy.primary ? `${copy.state}, primary` : copy.state,
+    String(copy.durable),
+    String(copy.applied),
+    bytes(copy.logBytes),
+    bytes(copy.viewBytes),
+    copy.reason,
+  ])
+  return [
+    `engine ${status.engine}, term ${String(status.term)}, committed ${String(status.committed)}, applied ${String(status.applied)}, queued ${String(status.queued)}`,
+    `collection is ${status.collectionEnabled ? 'on' : 'off'}`,
+    ...(backup.state === 'idle'
+      ? []
+      : [`backup to ${backup.path}: ${backup.state} ${backup.error}`.trimEnd()]),
+    '',
+    table([['DRIVE', 'STATE', 'DURABLE', 'APPLIED', 'LOG', 'VIEW', ''], ...rows]),
+  ].join('\n')
+}

@@ -1,0 +1,56 @@
+/** The shapes of the JSON admin API: what the server answers and `ostraka admin` shows. Plain data. */
+import type { DriveHealth, DriveNumber } from '../../drive/drive.js'
+import type { MetadataStatus } from '../../meta/engine.js'
+import type { BackgroundProgress } from '../../store/background/progress.js'
+
+export interface DriveReport {
+  number: DriveNumber
+  driveId: string
+  path: string
+  set: number
+  position: number
+  epoch: number
+  /** A replacement that is not yet proved to hold everything. */
+  healing: boolean
+  health: DriveHealth
+  metadataCopy: boolean
+}
+
+export interface SetReport {
+  number: number
+  k: number
+  m: number
+  readableDrives: number
+  writableDrives: number
+  /** Drives that may still be lost without losing data, given those that are out now. */
+  toleratedLosses: number
+}
+
+export interface StatusReport {
+  version: string
+  startedMs: number
+  clusterId: string
+  endpoint: string
+  notReady: string[]
+  workers: { configured: number; restarts: number }
+  counts: { buckets: number; objects: number; bytes: number; garbage: number; heals: number }
+  sets: SetReport[]
+  drives: DriveReport[]
+  metadata: MetadataStatus
+  background: BackgroundProgress | null
+}
+
+export interface BackupReport {
+  state: 'idle' | 'running' | 'done' | 'failed'
+  path: string
+  done: number
+  total: number
+  /** Log position that the backup holds, once done. */
+  position: number
+  error: string
+}
+
+export interface MetadataReport {
+  status: MetadataStatus
+  backup: BackupReport
+}

@@ -1,0 +1,90 @@
+/** The routes of the JSON admin API. Bodies are checked here; what they ask for is done by the server's state. */
+import { isAbsolute } from 'node:path'
+
+import { z } from 'zod'
+
+import type { ServerState } from '../control/state.js'
+import { AdminError } from './admin_server.js'
+import type { AdminAnswer, AdminRoute } from './admin_server.js'
+import type { MetadataReport } from './api.js'
+
+const scrubBody = z.strictObject({ action: z.enum(['start', 'stop']) })
+const healBody = z.strictObject({ action: z.literal('start') })
+const driveBody = z.strictObject({
+  action: z.enum(['takeOut', 'bringBack']),
+  drive: z.int().min(1).max(65_535),
+})
+const metadataBody = z.discriminatedUnion('action', [
+  z.strictObject({ action: z.literal('backup'), path: z.string().min(1).max(4096) }),
+  z.strictObject({ action: z.literal('enableCollection') }),
+])
+
+const DONE: AdminAnswer = { status: 200, body: { done: true } }
+
+export function adminRoutes(state: ServerState): ReadonlyMap<string, AdminRoute> {
+  const ok = (body: unknown): AdminAnswer => ({ status: 200, body })
+  return new Map<string, AdminRoute>([
+    ['GET /admin/v1/status', async () => ok(await state.status())],
+    ['GET /admin/v1/drives', () => ok(state.drives())],
+    [
+      'POST /admin/v1/drives',
+      async (body) => {
+        const { action, drive } = parse(driveBody, body)
+        if (!(await state.registry.operate(drive, action)))
+          throw new AdminError(404, `there is no drive ${String(drive)} here`)
+        return DONE
+      },
+    ],
+    [
+      'GET /admin/v1/background',
+      async () => {
+        const progress = await state.background()
+        if (progress === null) throw new AdminError(503, 'the background thread does not answer')
+        return ok(progress)
+      },
+    ],
+    [
+      'POST /admin/v1/heal',
+      (body) => {
+        parse(healBody, body)
+        for (const set of state.sets()) state.pools.tellBackground('driveReturned', { set: set.number })
+        return DONE
+      },
+    ],
+    [
+      'POST /admin/v1/scrub',
+      (body) => {
+        state.pools.tellBackground('scrub', parse(scrubBody, body))
+        return DONE
+      },
+    ],
+    [
+      'GET /admin/v1/metadata',
+      async () => ok({ status: await state.metadataStatus(), backup: state.backup } satisfies MetadataReport),
+    ],
+    [
+      'POST /admin/v1/metadata',
+      async (body) => {
+        const wanted = parse(metadataBody, body)
+        if (wanted.action === 'enableCollection') {
+          await state.enableCollection()
+          return DONE
+        }
+        if (!isAbsolute(wanted.path))
+          throw new AdminError(400, 'path: expected an absolute path of a directory that does not exist yet')
+        if (!state.startBackup(wanted.path)) throw new AdminError(409, 'a backup is running')
+        return DONE
+      },
+    ],
+  ])
+}
+
+function parse<T>(schema: z.ZodType<T>, body: unknown): T {
+  const result = schema.safeParse(body)
+  if (result.success) return result.data
+  const [issue] = result.error.issues
+  throw new AdminError(
+    400,
+    `${issue?.path.join('.') ?? ''}: ${issue?.message ?? 'the body is not as expected'}`,
+  )
+}

@@ -1,0 +1,400 @@
+/**
+ * The drives of this server, in the control thread: opened and locked at start, matched with what metadata says of
+ * them, watched, taken out, brought back, and replaced by blank ones.
+ *
+ * A place is a configured path; the order of paths is the layout (drive/roster.ts). Metadata says which drive belongs
+ * there. Replacing takes three steps, each of which a later start can go on from:
+ *
+ *   format.json 'initialising' (new id, number, epoch + 1) -> command replaceDrive -> format.json 'member'
+ */
+import { randomUUID } from 'node:crypto'
+import { stat } from 'node:fs/promises'
+import { dirname } from 'node:path'
+
+import { DriveTable } from '../../drive/drive_table.js'
+import type { DriveRow } from '../../drive/drive_table.js'
+import { repairFormat, writeFormat } from '../../drive/format.js'
+import type { DriveFormat } from '../../drive/format.js'
+import { HealthMonitor } from '../../drive/health_monitor.js'
+import type { DriveEvent, MonitoredDrive } from '../../drive/health_monitor.js'
+import { LocalDrive } from '../../drive/local_drive.js'
+import { openDrives } from '../../drive/open_drives.js'
+import type { OpenedDrives, OpenedPlace } from '../../drive/open_drives.js'
+import type { MetadataEngine } from '../../meta/engine.js'
+import type { DriveRecord } from '../../meta/schema.js'
+import type { Config } from '../config/settings.js'
+import { AUTO } from '../config/units.js'
+import type { Logger } from '../log.js'
+import type { MetadataDrive } from '../threads/metadata_worker.js'
+import type { Topology } from '../threads/topology.js'
+import { makeTopology } from './topology_maker.js'
+import type { Place } from './topology_maker.js'
+
+/** What metadata says of the drives cannot be reconciled with what is there. */
+export class DriveRefusal extends Error {
+  constructor(message: string) {
+    super(message)
+    this.name = 'DriveRefusal'
+  }
+}
+
+/** Whom the registry tells of changes once the server runs. */
+export interface DriveWatcher {
+  changed(topology: Topology): void
+  /** A drive of this set is back, or was replaced. */
+  returned(set: number): void
+  metadata: { addDrive(drive: MetadataDrive): void; removeDrive(number: number, reason: string): void }
+}
+
+/** Drives that a process can get to know in its life, replacements included. */
+const ROWS = 4096
+const STRIPE_SIZE = 1 << 20
+const FEATURE_LEVEL = 1
+
+export class DriveRegistry {
+  readonly driveTable: DriveTable = DriveTable.create(ROWS)
+  readonly #config: Config
+  readonly #log: Logger
+  readonly #opened: OpenedDrives
+  readonly #monitor: HealthMonitor
+  #places: Place[] = []
+  #topology: Topology | undefined
+  #nextRow = 0
+  #client: MetadataEngine | undefined
+  #watcher: DriveWatcher | undefined
+  /** Replacements run one after the other. */
+  #replacing: Promise<void> = Promise.resolve()
+
+  private constructor(config: Config, log: Logger, opened: OpenedDrives) {
+    this.#config = config
+    this.#log = log
+    this.#opened = opened
+    this.#monitor = new HealthMonitor([], {
+      intervalMs: config.driveCheckInterval,
+      deadlineMs: config.driveDeadline,
+      reserveBytes: config.driveReserve,
+      onEvent: (event) => {
+        this.#onEvent(event)
+      },
+    })
+  }
+
+  /** Locks and reads the drives. Rejects with DrivesRefusedError. */
+  static async open(paths: readonly string[], config: Config, log: Logger): Promise<DriveRegistry> {
+    const opened = await openDrives({
+      paths,
+      setSize: config.setSize === AUTO ? 0 : config.setSize,
+      parity: config.parity === AUTO ? undefined : config.parity,
+      deadlineMs: config.driveDeadline,
+    })
+    return new DriveRegistry(config, log, opened)
+  }
+
+  get topology(): Topology {
+    if (this.#topology === undefined) throw new Error('the drives are not reconciled with metadata yet')
+    return this.#topology
+  }
+
+  /** Drives that metadata copies may lie on. */
+  get metadataDrives(): MetadataDrive[] {
+    return this.#opened.places.flatMap(({ state, format, path }) =>
+      state === 'present' && format !== undefined ? [{ number: format.number, path }] : [],
+    )
+  }
+
+  get metadataCopies(): number {
+    const { parity, setCount, setSize } = this.#opened.layout
+    const wanted = this.#config.metadataCopies === AUTO ? parity + 1 : this.#config.metadataCopies
+    return Math.min(wanted, setCount * setSize)
+  }
+
+  describe(): string {
+    const { setCount, setSize, parity } = this.#opened.layout
+    const geometry = `${String(setSize - parity)}+${String(parity)}`
+    const drives = `${String(setCount * setSize)} ${setCount * setSize === 1 ? 'drive' : 'drives'}`
+    return setCount === 1 ? `${drives} (${geometry})` : `${drives} (${String(setCount)} sets of ${geometry})`
+  }
+
+  /** Makes the cluster in metadata at its first start, else checks that the drives are those it knows. */
+  async reconcile(client: MetadataEngine): Promise<void> {
+    this.#client = client
+    client.reader.refresh()
+    const cluster = client.reader.cluster()
+    if (cluster === undefined) await this.#makeCluster(client)
+    else if (cluster.clusterId !== this.#opened.clusterId) {
+      throw new DriveRefusal(
+        `the metadata is of cluster ${cluster.clusterId}, the drives are of ${this.#opened.clusterId}`,
+      )
+    }
+    await this.#opened.confirmMembers()
+    await this.#matchPlaces(client)
+    await this.#monitor.probeAll()
+    await this.#cleanTemporary()
+    this.#publish()
+  }
+
+  watch(watcher: DriveWatcher): void {
+    this.#watcher = watcher
+    this.#monitor.start()
+    // Events before this found nobody to tell: blank places are asked for again.
+    for (const place of this.#places) if (place.blank) this.#replaceLater(place)
+  }
+
+  unwatch(): void {
+    this.#watcher = undefined
+    void this.#monitor.stop()
+  }
+
+  /** By the operator's wish; false when this server has no such drive. */
+  async operate(number: number, action: 'takeOut' | 'bringBack'): Promise<boolean> {
+    const place = this.#places.find(({ record }) => record.number === number)
+    if (place === undefined) return false
+    place.monitored.row.set('offline', action === 'takeOut' ? 'operator' : 'notOpened')
+    await this.#monitor.probeAll()
+    return true
+  }
+
+  async #makeCluster(client: MetadataEngine): Promise<void> {
+    const { clusterId, layout, places } = this.#opened
+    const { setCount, setSize, parity: m } = layout
+    const drives = places.map((place): DriveRecord => {
+      const { number, driveId, pool, set, position, epoch } = formatOf(place)
+      return { number, driveId, pool, set, position, epoch, state: 'member', healing: false }
+    })
+    const sets = Array.from({ length: setCount }, (_, number) => ({
+      number,
+      pool: 0,
+      k: setSize - m,
+      m,
+      drives: drives.filter((drive) => drive.set === number).map((drive) => drive.number),
+    }))
+    const cluster = { clusterId, createdMs: Date.now(), featureLevel: FEATURE_LEVEL, stripeSize: STRIPE_SIZE }
+    const result = await client.propose({ kind: 'initCluster', cluster, sets, drives }, `init ${clusterId}`)
+    if (!result.ok) throw new DriveRefusal(`the cluster could not be made: ${result.detail}`)
+    this.#log.info({ clusterId, sets: setCount, k: setSize - m, m }, 'a new cluster was made')
+  }
+
+  async #matchPlaces(client: MetadataEngine): Promise<void> {
+    for (const opened of this.#opened.places) {
+      if (opened.format !== undefined) await this.#finishReplacement(client, opened, opened.format)
+    }
+    client.reader.refresh()
+    const records = client.reader.drives()
+    for (const opened of this.#opened.places) {
+      const record = records.find(
+        (r) => r.state === 'member' && r.set === opened.set && r.position === opened.position,
+      )
+      if (record === undefined) throw new DriveRefusal(`metadata knows no drive for ${opened.path}`)
+      const monitored = this.#monitorPlace(opened, record)
+      const stranger = opened.format !== undefined && opened.format.driveId !== record.driveId
+      if (stranger)
+        this.#log.error(
+          { path: opened.path, drive: opened.format?.number },
+          'this drive was replaced and is refused',
+        )
+      const here = opened.state === 'present' && !stranger
+      monitored.row.set(
+        here ? 'online' : stranger ? 'refused' : 'offline',
+        here ? 'none' : stranger ? 'format' : 'missing',
+      )
+      this.#monitor.watch(monitored)
+      this.#places.push({ path: opened.path, record, monitored, blank: opened.state === 'blank' })
+      if (opened.state === 'out')
+        this.#log.warn({ path: opened.path, reason: opened.reason }, 'a drive is out')
+    }
+  }
+
+  /** A replacement that was formatted, while the command was perhaps never given. */
+  async #finishReplacement(client: MetadataEngine, opened: OpenedPlace, format: DriveFormat): Promise<void> {
+    const records = client.reader.drives()
+    if (records.some((record) => record.number === format.number)) return
+    const old = records.find(
+      (r) => r.state === 'member' && r.set === opened.set && r.position === opened.position,
+    )
+    if (old === undefined || format.epoch !== old.epoch + 1) return
+    await this.#commandReplacement(client, old, format)
+    client.reader.refresh()
+  }
+
+  #monitorPlace(opened: OpenedPlace, record: DriveRecord): MonitoredDrive {
+    const monitored: MonitoredDrive = {
+      path: opened.path,
+      io: opened.io,
+      row: this.#newRow(record.number),
+      format: this.#formatFor(record, 'member'),
+    }
+    return monitored
+  }
+
+  #newRow(number: number): DriveRow {
+    if (this.#nextRow >= ROWS)
+      throw new DriveRefusal(`more than ${String(ROWS)} drives in the life of one process; start it again`)
+    const row = this.driveTable.row(this.#nextRow++)
+    row.number = number
+    return row
+  }
+
+  #formatFor(record: DriveRecord, state: DriveFormat['state']): DriveFormat {
+    const { number, driveId, pool, set, position, epoch } = record
+    return {
+      clusterId: this.#opened.clusterId,
+      driveId,
+      number,
+      pool,
+      set,
+      position,
+      epoch,
+      ...this.#opened.layout,
+      state,
+    }
+  }
+
+  /** What a crash left in the temporary directories; a drive that cannot take that now keeps it. */
+  async #cleanTemporary(): Promise<void> {
+    await Promise.all(
+      this.#places.map(async ({ path, record, monitored }) => {
+        if (monitored.row.state !== 'online') return
+        const { number, set, position } = record
+        const drive = new LocalDrive({ io: monitored.io, row: monitored.row, number, set, position })
+        await drive.cleanTemporary().catch((error: unknown) => {
+          this.#log.warn({ err: error, path }, 'temporary files could not be removed')
+        })
+      }),
+    )
+  }
+
+  #publish(): void {
+    const client = this.#client
+    if (client === undefined) return
+    client.reader.refresh()
+    const next = makeTopology({
+      version: (this.#topology?.version ?? 0) + 1,
+      clusterId: this.#opened.clusterId,
+      stripeSize: client.reader.cluster()?.stripeSize ?? STRIPE_SIZE,
+      sets: client.reader.sets(),
+      records: client.reader.drives(),
+      places: this.#places,
+      rowOf: (row) => this.#rowIndex(row),
+    })
+    const same = JSON.stringify({ ...next, version: 0 }) === JSON.stringify({ ...this.#topology, version: 0 })
+    if (same) return
+    this.#topology = next
+    this.#watcher?.changed(next)
+  }
+
+  #rowIndex(row: DriveRow): number {
+    for (let i = 0; i < this.#nextRow; i++) if (this.driveTable.row(i).number === row.number) return i
+    throw new Error(`drive ${String(row.number)} has no row`)
+  }
+
+  #onEvent(event: DriveEvent): void {
+    const place = this.#places.find(({ monitored }) => monitored === event.drive)
+    if (place === undefined) return
+    if (event.kind === 'formatRepaired')
+      this.#log.warn({ path: place.path }, 'a damaged copy of format.json was rewritten')
+    else if (event.kind === 'blank') this.#replaceLater(place)
+    else this.#stateChanged(place, event)
+  }
+
+  #stateChanged(place: Place, event: Extract<DriveEvent, { kind: 'state' }>): void {
+    const { from, health } = event
+    const { number, set } = place.record
+    const fields = { drive: number, path: place.path, from, to: health.state, reason: health.reason }
+    if (health.state === 'online') this.#log.info(fields, 'a drive is back')
+    else this.#log.warn(fields, 'the state of a drive has changed')
+    const gone = (state: string): boolean => state === 'offline' || state === 'refused'
+    if (gone(health.state) && !gone(from)) this.#watcher?.metadata.removeDrive(number, health.reason)
+    if (!gone(health.state) && gone(from)) this.#watcher?.metadata.addDrive({ number, path: place.path })
+    if (health.state === 'online') this.#watcher?.returned(set)
+    this.#publish()
+  }
+
+  #replaceLater(place: Place): void {
+    place.blank = true
+    if (!this.#config.driveReplaceBlank) {
+      this.#log.warn(
+        { path: place.path },
+        'a blank directory lies where a drive should be; drive.replace-blank is off',
+      )
+      return
+    }
+    if (this.#watcher === undefined) return
+    this.#replacing = this.#replacing
+      .then(() => this.#replace(place))
+      .catch((error: unknown) => {
+        this.#log.error({ err: error, path: place.path }, 'the drive could not be replaced')
+      })
+  }
+
+  async #replace(place: Place): Promise<void> {
+    const client = this.#client
+    if (client === undefined || !place.blank) return
+    if (await this.#seemsUnmounted(place)) {
+      this.#log.error(
+        { path: place.path },
+        'a blank directory, while other drives are mount points: taken for one that is not mounted',
+      )
+      return
+    }
+    client.reader.refresh()
+    const numbers = client.reader.drives().map((record) => record.number)
+    const old = place.record
+    const record: DriveRecord = {
+      ...old,
+      number: Math.max(...numbers) + 1,
+      driveId: randomUUID(),
+      epoch: old.epoch + 1,
+      state: 'member',
+      healing: true,
+    }
+    const { io } = place.monitored
+    const format = this.#formatFor(record, 'initialising')
+    await writeFormat(io, format)
+    await this.#commandReplacement(client, old, format)
+    const member: DriveFormat = { ...format, state: 'member' }
+    await repairFormat(io, member)
+    place.record = record
+    place.blank = false
+    place.monitored.row = this.#newRow(record.number)
+    place.monitored.format = member
+    place.monitored.row.set('online', 'none')
+    this.#log.info(
+      { path: place.path, old: old.number, drive: record.number },
+      'a blank drive has taken the place of another',
+    )
+    this.#publish()
+    this.#watcher?.metadata.removeDrive(old.number, 'replaced')
+    this.#watcher?.metadata.addDrive({ number: record.number, path: place.path })
+    this.#watcher?.returned(record.set)
+  }
+
+  async #commandReplacement(client: MetadataEngine, old: DriveRecord, format: DriveFormat): Promise<void> {
+    const { number, driveId, pool, set, position, epoch } = format
+    const drive: DriveRecord = { number, driveId, pool, set, position, epoch, state: 'member', healing: true }
+    const command = { kind: 'replaceDrive', old: old.number, drive, nowMs: Date.now() } as const
+    const result = await client.propose(command, `replace ${driveId}`)
+    if (!result.ok) throw new Error(`replaceDrive was refused: ${result.refusal} ${result.detail}`)
+  }
+
+  /** All other drives that are well are mount points, and this one is none. */
+  async #seemsUnmounted(place: Place): Promise<boolean> {
+    const well = this.#places.filter((other) => other !== place && other.monitored.row.state === 'online')
+    const mounted = await Promise.all(well.map((other) => isMountPoint(other.path)))
+    return well.length > 0 && mounted.every(Boolean) && !(await isMountPoint(place.path))
+  }
+}
+
+function formatOf(place: OpenedPlace): DriveFormat {
+  if (place.format === undefined) throw new DriveRefusal(`${place.path} has no format`)
+  return place.format
+}
+
+/** Only asked of drives that answer. */
+async function isMountPoint(path: string): Promise<boolean> {
+  try {
+    const [own, above] = await Promise.all([stat(path), stat(dirname(path))])
+    return own.dev !== above.dev
+  } catch {
+    return true
+  }
+}

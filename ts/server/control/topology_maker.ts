@@ -1,0 +1,59 @@
+/** Makes the topology from what metadata says and what is known of the drives. Pure. */
+import type { DriveRow } from '../../drive/drive_table.js'
+import type { MonitoredDrive } from '../../drive/health_monitor.js'
+import type { Target } from '../../layout/placement.js'
+import type { DriveRecord, SetRecord } from '../../meta/schema.js'
+import type { Topology } from '../threads/topology.js'
+
+/** A configured path and the drive that belongs there. */
+export interface Place {
+  path: string
+  record: DriveRecord
+  monitored: MonitoredDrive
+  /** A blank directory lies there. */
+  blank: boolean
+}
+
+export interface TopologyFacts {
+  version: number
+  clusterId: string
+  stripeSize: number
+  sets: SetRecord[]
+  records: DriveRecord[]
+  places: readonly Place[]
+  rowOf(row: DriveRow): number
+}
+
+/** Weights are whole units of this, so that small changes of free space move nothing. */
+const WEIGHT_UNIT = 16 * 2 ** 30
+
+export function makeTopology(facts: TopologyFacts): Topology {
+  const { version, clusterId, stripeSize, sets, records, places } = facts
+  const byNumber = new Map(places.map((place) => [place.record.number, place]))
+  const drives = records.map((record) => {
+    const place = record.state === 'member' ? byNumber.get(record.number) : undefined
+    return {
+      ...record,
+      path: place?.path ?? '',
+      row: place === undefined ? 0 : facts.rowOf(place.monitored.row),
+    }
+  })
+  return { version, clusterId, stripeSize, sets, drives, targets: targetsOf(sets, byNumber) }
+}
+
+/** A set that can take no data now is left out, as long as another can. */
+function targetsOf(sets: readonly SetRecord[], places: ReadonlyMap<number, Place>): Target[] {
+  const targets = sets.map((set): Target => {
+    const rows = set.drives.flatMap((number) => places.get(number)?.monitored.row ?? [])
+    const writable = rows.filter((row) => row.state === 'online').length
+    const total = rows.reduce((sum, row) => sum + row.health.totalBytes, 0)
+    const quorum = set.k === set.m ? set.k + 1 : set.k
+    return {
+      set: set.number,
+      weight: Math.max(1, Math.round(total / WEIGHT_UNIT)),
+      state: writable >= quorum ? 'active' : 'readOnly',
+    }
+  })
+  if (targets.some((target) => target.state === 'active')) return targets
+  return targets.map((target) => ({ ...target, state: 'active' }))
+}

@@ -1,0 +1,107 @@
+/** The control thread's hold on the metadata thread: starts it, connects clients to it, and hears when it fails. */
+import { MessageChannel, Worker } from 'node:worker_threads'
+import { fileURLToPath } from 'node:url'
+
+import type { ClientConnection } from '../../meta/engine_port.js'
+import type { MetadataStatus } from '../../meta/engine.js'
+import type { MetricsSnapshot } from '../metrics/worker_metrics.js'
+import { Channel } from './channel.js'
+import type {
+  MetadataDrive,
+  MetadataNotices,
+  MetadataThreadCalls,
+  MetadataWorkerData,
+} from './metadata_worker.js'
+
+export class MetadataOpenError extends Error {
+  readonly code: string
+  constructor(code: string, message: string) {
+    super(message)
+    this.name = 'MetadataOpenError'
+    this.code = code
+  }
+}
+
+const ANSWER_MS = 10_000
+
+export class MetadataThread {
+  readonly #channel: Channel<MetadataThreadCalls, MetadataNotices>
+
+  private constructor(channel: Channel<MetadataThreadCalls, MetadataNotices>) {
+    this.#channel = channel
+  }
+
+  /** Rejects with MetadataOpenError. `ended` is called when the thread ends after it had opened, unless by `stop`. */
+  static start(
+    data: Omit<MetadataWorkerData, 'control'>,
+    ended: (error: Error) => void,
+  ): Promise<MetadataThread> {
+    return new Promise((resolve, reject) => {
+      const { port1, port2 } = new MessageChannel()
+      let lastError: Error | undefined
+      let thread: MetadataThread | undefined
+      const channel = new Channel<MetadataThreadCalls, MetadataNotices>(port1, {
+        opened: () => {
+          resolve((thread = new MetadataThread(channel)))
+          return undefined
+        },
+        failed: ({ code, message }) => {
+          reject(new MetadataOpenError(code, message))
+          return undefined
+        },
+      })
+      const worker = new Worker(fileURLToPath(new URL('./metadata_worker.js', import.meta.url)), {
+        workerData: { ...data, control: port2 } satisfies MetadataWorkerData,
+        transferList: [port2],
+      })
+      worker.on('error', (error: Error) => {
+        lastError = error
+      })
+      worker.on('exit', () => {
+        const error = lastError ?? new Error('the metadata thread ended')
+        if (thread === undefined) reject(error)
+        else if (!thread.#stopping) ended(error)
+      })
+    })
+  }
+
+  #stopping = false
+
+  /** What another thread needs to become a client; its port must be transferred. */
+  async connect(): Promise<ClientConnection> {
+    const { port1, port2 } = new MessageChannel()
+    const { published } = await this.#channel.call('connect', { port: port1 }, ANSWER_MS, [port1])
+    return { port: port2, published }
+  }
+
+  status(): Promise<MetadataStatus> {
+    return this.#channel.call('status', undefined, ANSWER_MS)
+  }
+
+  metrics(): Promise<MetricsSnapshot> {
+    return this.#channel.call('metrics', undefined, 1000)
+  }
+
+  addDrive(drive: MetadataDrive): void {
+    this.#channel.tell('addDrive', drive)
+  }
+
+  removeDrive(number: number, reason: string): void {
+    this.#channel.tell('removeDrive', { number, reason })
+  }
+
+  compare(): Promise<{ records: number; bad: { drive: number; reason: string }[] }> {
+    return this.#channel.call('compare', undefined, 0)
+  }
+
+  /** Closes the copies cleanly; false when that took longer than `withinMs` (the next start then recovers). */
+  async stop(withinMs: number): Promise<boolean> {
+    this.#stopping = true
+    try {
+      await this.#channel.call('stop', undefined, withinMs)
+      return true
+    } catch {
+      return false
+    }
+  }
+}

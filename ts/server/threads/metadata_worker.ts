@@ -1,0 +1,136 @@
+/**
+ * The metadata thread: the engine with its log and views, and nothing else, so that neither requests nor drives that
+ * are busy with data delay a commit.
+ */
+import { parentPort, workerData } from 'node:worker_threads'
+import type { MessagePort } from 'node:worker_threads'
+
+import { Gauge, Registry } from 'prom-client'
+
+import { NativeDriveIo } from '../../drive/native_io.js'
+import { serveMetadataPort } from '../../meta/engine_port.js'
+import { MetadataError } from '../../meta/engine.js'
+import type { MetadataStatus } from '../../meta/engine.js'
+import { LocalEngine } from '../../meta/local_engine.js'
+import type { MetaDrive } from '../../meta/drive_files.js'
+import type { LogLevel } from '../config/settings.js'
+import { createLogger } from '../log.js'
+import type { MetricsSnapshot } from '../metrics/worker_metrics.js'
+import { addThreadMetrics } from '../metrics/worker_metrics.js'
+import { Channel } from './channel.js'
+
+export interface MetadataDrive {
+  number: number
+  path: string
+}
+
+export interface MetadataWorkerData {
+  control: MessagePort
+  drives: MetadataDrive[]
+  copies: number
+  logLevel: LogLevel
+  deadlineMs: number
+}
+
+export type MetadataThreadCalls = {
+  /** Serves one more client; answers with the memory in which the engine publishes its position. */
+  connect: { takes: { port: MessagePort }; gives: { published: SharedArrayBuffer } }
+  status: { takes: undefined; gives: MetadataStatus }
+  metrics: { takes: undefined; gives: MetricsSnapshot }
+  addDrive: { takes: MetadataDrive; gives: undefined }
+  removeDrive: { takes: { number: number; reason: string }; gives: undefined }
+  /** Compares the copies with each other and remakes bad ones; how many were bad. */
+  compare: { takes: undefined; gives: { records: number; bad: { drive: number; reason: string }[] } }
+  stop: { takes: undefined; gives: undefined }
+}
+
+export type MetadataNotices = {
+  opened: { takes: undefined; gives: undefined }
+  /** The engine could not be opened. */
+  failed: { takes: { code: string; message: string }; gives: undefined }
+}
+
+/** Between two slices of a comparison of the copies. */
+const COMPARE_PAUSE_MS = 20
+
+async function main(data: MetadataWorkerData): Promise<void> {
+  const log = createLogger(data.logLevel, 'metadata')
+  const open = (drive: MetadataDrive): MetaDrive => ({ ...drive, io: new NativeDriveIo(drive.path) })
+  let engine: LocalEngine
+  const waiting = new Registry()
+  const commit = addMetrics(waiting)
+  const channel: Channel<MetadataNotices, MetadataThreadCalls> = new Channel<
+    MetadataNotices,
+    MetadataThreadCalls
+  >(data.control, {
+    connect: ({ port }) => {
+      serveMetadataPort(engine, port)
+      return { published: engine.published.buffer }
+    },
+    status: () => engine.status(),
+    metrics: async () => {
+      commit.update(await engine.status())
+      return waiting.getMetricsAsJSON()
+    },
+    addDrive: (drive) => {
+      engine.addDrive(open(drive))
+      return undefined
+    },
+    removeDrive: ({ number, reason }) => {
+      engine.removeDrive(number, reason)
+      return undefined
+    },
+    compare: async () => {
+      const { records, bad } = await engine.compareCopies(
+        () => new Promise((resolve) => setTimeout(resolve, COMPARE_PAUSE_MS)),
+      )
+      return { records, bad }
+    },
+    stop: () => engine.close().then(() => undefined),
+  })
+  try {
+    engine = await LocalEngine.open({
+      drives: data.drives.map(open),
+      copies: data.copies,
+      deadlineMs: data.deadlineMs,
+      note: (message) => {
+        log.warn(message)
+      },
+    })
+  } catch (error) {
+    const code = error instanceof MetadataError ? error.code : 'failed'
+    channel.tell('failed', { code, message: error instanceof Error ? error.message : String(error) })
+    if (!(error instanceof MetadataError)) throw error
+    return
+  }
+  channel.tell('opened', undefined)
+}
+
+/** Figures of the log and its copies, set from the engine's status at every scrape. */
+function addMetrics(registry: Registry): { update(status: MetadataStatus): void } {
+  addThreadMetrics(registry, 'metadata')
+  const gauge = (name: string, help: string, labelNames: string[] = []): Gauge =>
+    new Gauge({ name, help, labelNames, registers: [registry] })
+  const applied = gauge('ostraka_metadata_applied', 'Newest log index applied')
+  const committed = gauge('ostraka_metadata_committed', 'Newest log index committed')
+  const queued = gauge('ostraka_metadata_queued', 'Commands waiting for the log')
+  const online = gauge('ostraka_metadata_copy_online', '1 while the copy on this drive is online', ['drive'])
+  const logBytes = gauge('ostraka_metadata_log_bytes', 'Bytes of command log kept', ['drive'])
+  const viewBytes = gauge('ostraka_metadata_view_bytes', 'Bytes of the view', ['drive'])
+  return {
+    update: (status) => {
+      applied.set(status.applied)
+      committed.set(status.committed)
+      queued.set(status.queued)
+      for (const metric of [online, logBytes, viewBytes]) metric.reset()
+      for (const copy of status.copies) {
+        const drive = String(copy.drive)
+        online.set({ drive }, copy.state === 'online' ? 1 : 0)
+        logBytes.set({ drive }, copy.logBytes)
+        viewBytes.set({ drive }, copy.viewBytes)
+      }
+    },
+  }
+}
+
+if (parentPort !== null) await main(workerData as MetadataWorkerData)
