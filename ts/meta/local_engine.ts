@@ -37,6 +37,7 @@ import { Published } from './published.js'
 import { makeCopy } from './rebuild.js'
 import { MAX_REQUEST_ID } from './apply/requests.js'
 import { openCopies } from './start.js'
+import type { Started } from './start.js'
 import { SnapshotReader } from './snapshot_reader.js'
 import type { ViewSnapshot } from './view_store.js'
 import type { ViewFactory } from './views.js'
@@ -121,15 +122,14 @@ export class LocalEngine implements MetadataEngine {
   /** Log index that must stay because a copy is being made from it. */
   #keepFrom = Infinity
 
-  private constructor(options: EngineOptions, drives: readonly MetaDrive[], set: CopySet, copies: MetadataCopy[]) {
+  private constructor(options: EngineOptions, drives: readonly MetaDrive[], { set, copies, lost }: Started) {
     this.#options = options
     for (const drive of drives) this.#drives.set(drive.number, drive)
     this.#set = set
     this.#copies = copies
     this.#term = Math.max(...copies.map(({ log }) => log.lastTerm)) + 1
-    for (const number of this.#drives.keys()) {
-      if (set.members.includes(number) && !copies.some(({ drive }) => drive.number === number))
-        this.#noteOut(number, 'left out at start')
+    for (const number of lost) {
+      this.#out.set(number, { reason: 'left out at the start', retryAtMs: 0, rebuilding: false })
     }
     this.reader = new EngineReader(this)
     this.#publishPrimary()
@@ -139,8 +139,7 @@ export class LocalEngine implements MetadataEngine {
   /** Throws MetadataError: 'unavailable' (drives missing), 'corrupt' (nothing can be trusted). */
   static async open(given: LocalEngineOptions): Promise<LocalEngine> {
     const options = withDefaults(given)
-    const { set, copies } = await openCopies(given.drives, options)
-    const engine = new LocalEngine(options, given.drives, set, copies)
+    const engine = new LocalEngine(options, given.drives, await openCopies(given.drives, options))
     engine.#schedule()
     return engine
   }

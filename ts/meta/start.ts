@@ -34,6 +34,8 @@ export interface Started {
   set: CopySet
   /** At least one; all at the same log index, their views applied up to it. */
   copies: MetadataCopy[]
+  /** Drives that are here and whose copy must be remade. */
+  lost: number[]
 }
 
 /** A copy as it was found. */
@@ -68,7 +70,8 @@ export async function openCopies(drives: readonly MetaDrive[], options: StartOpt
   }
   const copies = await bringUpToDate(found, options)
   const set = { generation: newest.generation + 1, members: copies.map(({ drive }) => drive.number) }
-  return { set: await agree(drives, copies, set, options), copies }
+  const lost = members.map(({ number }) => number).filter((number) => !set.members.includes(number))
+  return { set: await agree(drives, copies, set, options), copies, lost }
 }
 
 /** A store that has no metadata yet. */
@@ -96,7 +99,7 @@ async function createFirst(drives: readonly MetaDrive[], damaged: boolean, optio
   const copies = await Promise.all(chosen.map((drive) => createEmptyCopy(drive, options.views, options.log)))
   if (copies.length === 0) throw new MetadataError('unavailable', 'there is no drive')
   const set = { generation: 1, members: copies.map(({ drive }) => drive.number) }
-  return { set: await agree(drives, copies, set, options), copies }
+  return { set: await agree(drives, copies, set, options), copies, lost: [] }
 }
 
 /** Writes the copy set; every member must take it. */
