@@ -188,6 +188,26 @@ test('a writer paused for longer than any grace time between shards and command 
   assert.equal(sim.reader.counts().garbage, 0)
 })
 
+test('shards that wait for their command are left alone as long as their writer epoch is open', async () => {
+  const sim = await start()
+  let resume: () => void = () => undefined
+  sim.metadata.before = (command) => {
+    if (command.kind !== 'putObject') return
+    return new Promise<void>((resolve) => {
+      resume = resolve
+    })
+  }
+  const body = randomBody(sim.random, 5000)
+  const waiting = sim.store.putObject({ bucket, key: 'a', ownerId: 'o', body: new TestBody(body), attributes: PLAIN })
+  while (sim.shards(1).size === 0) await new Promise((resolve) => setImmediate(resolve))
+  await sim.settleBackground(3)
+  for (const number of sim.drives.keys()) assert.equal(sim.shards(number).size, 1)
+  assert.ok((sim.background.orphanSearch.progress().counters['waiting'] ?? 0) > 0)
+  resume()
+  await sim.run(waiting)
+  assert.deepEqual(await get(sim, 'a'), body)
+})
+
 test('copying gives an independent object; copying to itself unchanged is refused', async () => {
   const sim = await start()
   const body = randomBody(sim.random, 9000)
