@@ -11,7 +11,8 @@ import { S3Error } from '../../../ts/store/errors.js'
 import { OWNER, S3TestServer } from './support/s3_server.js'
 
 const Bucket = 'bucket'
-const keys = ['a', 'a/', 'a/1', 'a/2/x', 'a/2/y', 'a/3', 'a//', 'b', 'b c', 'b+c', 'b&<>"', 'b\r', 'b\n', 'c/d/e/f', 'c/d/g',
+const keys = ['a', 'a/', 'a/1', 'a/2/x', 'a/2/y', 'a/3', 'a//', 'b', 'b c', 'b+c', 'b&<>"', 'b\r', 'b\n',
+  'c/d/e/f', 'c/d/g',
   'c/e', '\u00fc/1', '\u00fc/2', '\u{1f600}', '\uffee', 'z/1', 'z/2', 'z/3', 'z0', '%2F', '%', 'A']
 
 let server: S3TestServer

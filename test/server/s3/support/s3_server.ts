@@ -33,49 +33,51 @@ export interface S3TestOptions {
 export class S3TestServer {
   readonly store: Store
   readonly drives: TestSet
-  readonly port: number
   readonly summaries: RequestSummary[] = []
   readonly errors: object[]
-  readonly #server: Server
+  readonly #options: S3TestOptions
   readonly #pins: Pins
+  readonly #servers: Server[] = []
   readonly #clients: S3Client[] = []
+  port = 0
 
-  private constructor(parts: {
-    store: Store; drives: TestSet; port: number; server: Server; pins: Pins; errors: object[]
-    summaries: RequestSummary[]
-  }) {
+  private constructor(options: S3TestOptions, parts: { store: Store; drives: TestSet; pins: Pins; errors: object[] }) {
+    this.#options = options
     this.store = parts.store
     this.drives = parts.drives
-    this.port = parts.port
-    this.#server = parts.server
     this.#pins = parts.pins
     this.errors = parts.errors
-    this.summaries = parts.summaries
   }
 
   static async start(options: S3TestOptions = {}): Promise<S3TestServer> {
     const drives = memorySet(2, 2, { stripeSize: 65_536 })
     const errors: object[] = []
     const { store, pins } = await makeStore(drives, errors, options.storeLimits)
-    const limits = { ...DEFAULT_S3_LIMITS, ...options.limits }
-    const summaries: RequestSummary[] = []
+    const server = new S3TestServer(options, { store, drives, pins, errors })
+    server.port = await server.listen()
+    return server
+  }
+
+  /** Opens a port with a handler of its own, over the same store. */
+  async listen(more: Partial<S3Limits> = {}): Promise<number> {
+    const limits = { ...DEFAULT_S3_LIMITS, ...this.#options.limits, ...more }
     const handler = createS3Handler({
-      store,
+      store: this.store,
       credentials: fixedCredentials([{ accessKey: ACCESS_KEY, secretKey: SECRET_KEY, ownerId: OWNER }]),
-      region: options.region ?? REGION, domains: options.domains ?? ['s3.test'], limits,
+      region: this.#options.region ?? REGION, domains: this.#options.domains ?? ['s3.test'], limits,
       log: {
         debug: () => undefined, info: () => undefined, warn: () => undefined,
-        error: (fields) => { errors.push(fields) },
+        error: (fields) => { this.errors.push(fields) },
       },
-      metrics: { requestStarted: () => undefined, requestEnded: (summary) => { summaries.push(summary) } },
+      metrics: { requestStarted: () => undefined, requestEnded: (summary) => { this.summaries.push(summary) } },
       nowMs: Date.now, ownerId: OWNER, ownerDisplayName: 'owner', hostId: 'test-host',
     })
     const server = createServer(s3ServerOptions(limits), handler)
     server.on('checkContinue', s3CheckContinue(handler))
     server.on('clientError', s3ClientError)
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-    const { port } = server.address() as AddressInfo
-    return new S3TestServer({ store, drives, port, server, pins, errors, summaries })
+    this.#servers.push(server)
+    return (server.address() as AddressInfo).port
   }
 
   get endpoint(): string {
@@ -90,6 +92,12 @@ export class S3TestServer {
     })
     this.#clients.push(client)
     return client
+  }
+
+  /** Waits for what the server does on its own time. */
+  async until(holds: () => boolean): Promise<void> {
+    for (let turn = 0; turn < 4000 && !holds(); turn++) await new Promise((resolve) => setTimeout(resolve, 5))
+    assert.ok(holds(), 'what was waited for came to pass')
   }
 
   /** Waits for requests that the client has given up but the server still works on. */
@@ -120,8 +128,10 @@ export class S3TestServer {
 
   async stop(): Promise<void> {
     for (const client of this.#clients) client.destroy()
-    this.#server.closeAllConnections()
-    await new Promise((resolve) => this.#server.close(resolve))
+    for (const server of this.#servers) {
+      server.closeAllConnections()
+      await new Promise((resolve) => server.close(resolve))
+    }
   }
 }
 
