@@ -204,6 +204,16 @@ test('an intact shard that disagrees with the others is found and left out, wher
   assert.ok(data.equals(await readBack(fixture.set, location)))
 })
 
+test('a drive that keeps an intact but wrong shard instead of the new one gets no proof', async () => {
+  const fixture = memorySet(3, 3)
+  const location = await fixture.set.write(part(bytes(6000)))
+  falsify(fixture, location, 2, 1)
+  holder(fixture, location, 2).forgets = true
+  assert.deepEqual((await fixture.set.heal(location, [2])).left, [2])
+  holder(fixture, location, 2).forgets = false
+  assert.deepEqual((await fixture.set.heal(location, [2])).left, [])
+})
+
 test('intact shards that disagree without a majority stop heal and verify', async () => {
   const fixture = memorySet(2, 2)
   const location = await fixture.set.write(part(bytes(6000)))

@@ -207,3 +207,12 @@ test('reading ahead keeps to the budget of the thread, and reading goes on witho
   assert.ok(data.equals(await readBack(fixture.set, location)))
   taken.done(true)
 })
+
+test('nothing can be read from a part without shards', async () => {
+  const { set } = memorySet(2, 2)
+  const geometry = { k: 1, m: 0, stripeSize: 1, partSize: 0 }
+  const location = { dataId: new Uint8Array(16), set: 1, geometry, drives: [] }
+  assert.equal((await readBack(set, location)).length, 0)
+  assert.deepEqual(await set.delete(location), [])
+  await assert.rejects(readBack(set, location, 0, 1), RangeError)
+})

@@ -124,6 +124,38 @@ test('the healthy path reads k shards, and only the shards that a small range to
   assert.equal(reads(), 9)
 })
 
+test('shards that lie on each other\'s drives are not taken for one another', async () => {
+  const { set, drives, damage } = memorySet(2, 2)
+  const data = bytes(5000)
+  const location = await set.write(part(data))
+  const first = drives.find((drive) => drive.number === location.drives[0])?.shards
+  const second = drives.find((drive) => drive.number === location.drives[1])?.shards
+  assert.ok(first && second)
+  const key = Buffer.from(location.dataId).toString('hex')
+  const [a, b] = [first.get(key), second.get(key)]
+  assert.ok(a && b)
+  first.set(key, b)
+  second.set(key, a)
+  assert.ok(data.equals(await readBack(set, location)))
+  assert.deepEqual(damage.flatMap((found) => found.shards).sort(), [0, 1])
+})
+
+test('what an earlier part left in a slab never reaches a drive', async () => {
+  const { set, drives } = memorySet(3, 1, { stripeSize: 3000 })
+  await set.write(part(Buffer.alloc(9000, 0xff)))
+  for (const drive of drives) drive.shards.clear()
+  for (const size of [1, 2, 1000, 3001, 7002]) await set.write(part(Buffer.alloc(size)))
+  for (const drive of drives) {
+    for (const { header, cells } of drive.shards.values()) {
+      for (let at = 0, block = 0; at < cells.length; block++) {
+        const end = at + CHECKSUM_SIZE + blockSizeAt(header.geometry, block)
+        assert.ok(cells.subarray(at + CHECKSUM_SIZE, end).every((byte) => byte === 0))
+        at = end
+      }
+    }
+  }
+})
+
 test('parts spread evenly over the drives, data and parity alike', async () => {
   const { set } = memorySet(2, 2)
   const parity = new Map<number, number>()

@@ -41,6 +41,8 @@ export class MemoryDrive implements Drive {
   before: (step: Step) => Promise<void> | void = () => undefined
   /** True: what is committed reads well from the cache and wrong from the medium. */
   lies = false
+  /** True: commits are acknowledged and change nothing. */
+  forgets = false
 
   constructor(number: number) {
     this.number = number
@@ -148,6 +150,7 @@ export class MemoryDrive implements Drive {
   }
 
   #store(header: ShardHeader, cells: Buffer): void {
+    if (this.forgets) return
     const medium = Buffer.from(cells)
     if (this.lies && medium.length > 0) medium[medium.length - 1] = (medium.at(-1) ?? 0) ^ 1
     this.shards.set(hex(header.dataId), { header: structuredClone(header), cells, medium })

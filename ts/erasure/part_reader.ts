@@ -44,6 +44,8 @@ export async function* readPart(
   sources: ShardSources,
   part: PartRead,
 ): AsyncGenerator<Uint8Array> {
+  // An empty part may have no shards at all.
+  if (part.length === 0 && part.offset === 0) return
   const reader = new PartReader(context, sources, part)
   try {
     for (;;) {
