@@ -83,7 +83,7 @@ export class HealthMonitor {
   async stop(): Promise<void> {
     clearInterval(this.#timer)
     this.#timer = undefined
-    await Promise.all(this.#watched.map((item) => item.probing))
+    await Promise.all(this.#watched.map(async (item) => { await item.probing }))
   }
 
   /** One round. Drives whose last probe still runs are left out. */

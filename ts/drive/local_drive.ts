@@ -11,17 +11,17 @@
  * failed is told to the caller as ShardError; a missing file counts as a missing shard only while `shards` is there.
  */
 import {
-  blockCount, blockSizeAt, type DataId, type Drive, type DriveHealth, type DriveNumber, type ReadOptions, ShardError,
+  type DataId, type Drive, type DriveHealth, type DriveNumber, type ReadOptions, ShardError,
   type ShardErrorCode, type ShardHeader, type ShardListing, type ShardReader, type ShardWriter,
 } from './drive.js'
 import { type Access, type DriveRow, DriveTable } from './drive_table.js'
 import { type DriveIo, IoError, type IoOp, type IoResult, LAST_OPENED } from './io.js'
 import {
-  cellOffset, cellsSize, dataIdName, decodeShardHeader, encodeShardHeader, FIRST_READ_SIZE,
-  shardDirectory, shardFileSize, ShardHeaderError, shardPath,
+  dataIdName, decodeShardHeader, encodeShardHeader, FIRST_READ_SIZE, shardDirectory, ShardHeaderError, shardPath,
 } from './shard_file.js'
 import { ShardLister } from './shard_lister.js'
-import { verifyCells } from '../native/erasure.js'
+import { LocalReader, OpenReaders } from './shard_reader.js'
+import { LocalWriter } from './shard_writer.js'
 
 export interface DriveDeadlines {
   readMs: number
@@ -49,7 +49,19 @@ export { prepareLayout } from './layout.js'
 
 let lastInstance = 0
 
-export class LocalDrive implements Drive {
+/** What readers and writers of shards use of their drive. */
+export interface DriveAccess extends Pick<Drive, 'number' | 'health' | 'readable'> {
+  readonly io: DriveIo
+  /** Runs a batch, reports how it went to the health table, and throws what failed as ShardError. */
+  run(access: Access, ops: readonly IoOp[], options: ReadOptions): Promise<IoResult[]>
+  /**
+   * Bytes read from `offset` of a file of this drive: opened, read and closed in one batch. With `medium`, past the
+   * page cache as well as this drive can.
+   */
+  readFile(path: string, offset: number, into: Uint8Array, options: ReadOptions): Promise<number>
+}
+
+export class LocalDrive implements Drive, DriveAccess {
   readonly number: DriveNumber
   readonly set: number
   readonly position: number
@@ -102,11 +114,7 @@ export class LocalDrive implements Drive {
   }
 
   createShard(header: ShardHeader): Promise<ShardWriter> {
-    try {
-      return Promise.resolve(this.#newWriter(header, {}))
-    } catch (error) {
-      return Promise.reject(error as Error)
-    }
+    return Promise.resolve().then(() => this.#newWriter(header, {}))
   }
 
   async openShard(dataId: DataId, options: ReadOptions = {}): Promise<ShardReader> {
@@ -163,7 +171,6 @@ export class LocalDrive implements Drive {
     await this.io.close()
   }
 
-  /** Runs a batch, reports how it went to the health table, and throws what failed as ShardError. */
   async run(access: Access, ops: readonly IoOp[], options: ReadOptions): Promise<IoResult[]> {
     const background = options.background === true
     const started = performance.now()
@@ -177,10 +184,6 @@ export class LocalDrive implements Drive {
     }
   }
 
-  /**
-   * Bytes read from `offset` of a file of this drive: opened, read and closed in one batch. With `medium`, past the
-   * page cache as well as this drive can.
-   */
   async readFile(path: string, offset: number, into: Uint8Array, options: ReadOptions): Promise<number> {
     const open: IoOp = { op: 'open', path, mode: 'read' }
     const read: IoOp = { op: 'read', file: LAST_OPENED, offset, into }
@@ -202,11 +205,6 @@ export class LocalDrive implements Drive {
     return results[3] as number
   }
 
-  /** A writer that ended, one way or the other. */
-  writerEnded(): void {
-    this.#writers--
-  }
-
   #newWriter(header: ShardHeader, options: ReadOptions): LocalWriter {
     const { state } = this.row
     if (state !== 'online') {
@@ -217,7 +215,7 @@ export class LocalDrive implements Drive {
     const encoded = encodeShardHeader(header)
     this.#writers++
     const temporary = `tmp/${dataIdName(header.dataId)}.${this.#writerName}.${(++this.#lastWriter).toString(16)}`
-    return new LocalWriter(this, header, encoded, temporary, options)
+    return new LocalWriter(this, header, encoded, temporary, options, () => { this.#writers-- })
   }
 
   #requireReadable(): void {
@@ -286,243 +284,4 @@ function shardErrorCode(code: string): ShardErrorCode {
     case 'ESTALE': return 'driveOffline'
     default: return 'io'
   }
-}
-
-/** One shard on its way: header and cells to tmp/, then `commit`. Calls are done one after the other. */
-class LocalWriter implements ShardWriter {
-  readonly #drive: LocalDrive
-  readonly #header: ShardHeader
-  readonly #encoded: Uint8Array
-  readonly #temporary: string
-  readonly #options: ReadOptions
-  #state: 'new' | 'open' | 'failed' | 'ended' = 'new'
-  #file = 0
-  #written = 0
-  #turn: Promise<void> = Promise.resolve()
-
-  constructor(drive: LocalDrive, header: ShardHeader, encoded: Uint8Array, temporary: string, options: ReadOptions) {
-    this.#drive = drive
-    this.#header = header
-    this.#encoded = encoded
-    this.#temporary = temporary
-    this.#options = options
-  }
-
-  append(cells: readonly Uint8Array[]): Promise<void> {
-    return this.#inTurn(async () => {
-      await this.#run(this.#writes(cells))
-    })
-  }
-
-  commit(): Promise<void> {
-    return this.finish([])
-  }
-
-  /** The last cells, then the commit, in one submission. */
-  finish(cells: readonly Uint8Array[]): Promise<void> {
-    return this.#inTurn(async () => {
-      const { dataId, geometry } = this.#header
-      const opensHere = this.#state === 'new'
-      const ops = this.#writes(cells)
-      const expected = shardFileSize(geometry, this.#encoded.length)
-      if (this.#written !== expected) {
-        this.#state = 'failed'
-        throw new RangeError(`shard of ${String(this.#written)} bytes, its geometry says ${String(expected)}`)
-      }
-      const file = opensHere ? LAST_OPENED : this.#file
-      const rename: IoOp[] = [
-        { op: 'rename', from: this.#temporary, to: shardPath(dataId) },
-        { op: 'syncDir', path: shardDirectory(dataId) },
-      ]
-      await this.#run([...ops, { op: 'sync', file }, { op: 'close', file }], false, rename)
-      this.#end()
-    })
-  }
-
-  async abort(): Promise<void> {
-    await this.#turn
-    if (this.#state === 'ended') return
-    const opened = this.#state !== 'new'
-    const file = this.#file
-    this.#end()
-    if (!opened) return
-    // What failed may have been the open, the close, or everything: nothing here is worth an error.
-    const quietly = { background: true, deadlineMs: 30_000 }
-    if (file !== 0) await this.#drive.io.run([{ op: 'close', file }], quietly).catch(ignore)
-    await this.#drive.io.run([{ op: 'unlink', path: this.#temporary }], quietly).catch(ignore)
-  }
-
-  #end(): void {
-    this.#state = 'ended'
-    this.#drive.writerEnded()
-  }
-
-  async #inTurn(work: () => Promise<void>): Promise<void> {
-    const done = this.#turn.then(work)
-    this.#turn = done.catch(ignore)
-    await done
-  }
-
-  #writes(cells: readonly Uint8Array[]): IoOp[] {
-    if (this.#state === 'failed' || this.#state === 'ended') {
-      throw new ShardError('io', this.#drive.number, 'the shard failed or ended before')
-    }
-    const opens = this.#state === 'new'
-    const from = opens ? [this.#encoded, ...cells] : cells
-    const offset = this.#written
-    for (const bytes of from) this.#written += bytes.length
-    const write: IoOp = { op: 'write', file: opens ? LAST_OPENED : this.#file, offset, from }
-    return opens ? [{ op: 'open', path: this.#temporary, mode: 'create' }, write] : [write]
-  }
-
-  async #run(ops: IoOp[], keepsOpen = true, rename: readonly IoOp[] = []): Promise<void> {
-    const opens = this.#state === 'new'
-    this.#state = 'open'
-    try {
-      const results = await this.#drive.run('write', [...ops, ...rename], this.#options)
-      this.#file = !keepsOpen ? 0 : opens ? (results[0] as number) : this.#file
-    } catch (error) {
-      if (await this.#renamedAfterAll(error, ops.length, rename)) return
-      this.#state = 'failed'
-      throw error
-    }
-  }
-
-  /** A directory under shards/ that somebody removed is made again, once; everything before the rename was done. */
-  async #renamedAfterAll(error: unknown, renameAt: number, rename: readonly IoOp[]): Promise<boolean> {
-    if (!(error instanceof ShardError) || error.code !== 'missing' || rename.length === 0) return false
-    this.#file = 0 // closed just before the rename, or by the batch that failed
-    if (!(error.cause instanceof IoError) || error.cause.opIndex !== renameAt) return false
-    const path = shardDirectory(this.#header.dataId)
-    const again: IoOp[] = [{ op: 'makeDir', path }, { op: 'syncDir', path: 'shards' }, ...rename]
-    await this.#drive.run('write', again, this.#options)
-    return true
-  }
-}
-
-class LocalReader implements ShardReader {
-  readonly header: ShardHeader
-  readonly #drive: LocalDrive
-  readonly #readers: OpenReaders
-  readonly #headerSize: number
-  /** The start of the file, as read when it was opened. */
-  readonly #head: Uint8Array
-  readonly #headOfMedium: boolean
-  #closed = false
-  /** Kept open between reads while OpenReaders allows it. 0: not open. */
-  file = 0
-  reading = 0
-
-  constructor(
-    drive: LocalDrive, readers: OpenReaders, header: ShardHeader, headerSize: number, head: Uint8Array, options: ReadOptions,
-  ) {
-    this.#drive = drive
-    this.#readers = readers
-    this.header = header
-    this.#headerSize = headerSize
-    this.#head = head
-    this.#headOfMedium = options.medium === true
-  }
-
-  async readCells(first: number, count: number, options: ReadOptions = {}): Promise<Uint8Array> {
-    const { geometry, dataId, shard } = this.header
-    const blocks = blockCount(geometry)
-    if (!Number.isInteger(first) || !Number.isInteger(count) || first < 0 || count < 0 || first + count > blocks) {
-      throw new RangeError(`blocks ${String(first)}+${String(count)} of ${String(blocks)}`)
-    }
-    if (count === 0) return new Uint8Array(0)
-    const offset = cellOffset(geometry, this.#headerSize, first)
-    const size = cellsSize(geometry, first, count)
-    const cells = await this.#bytes(offset, size, options)
-    const name = `${dataIdName(dataId)} shard ${String(shard)}`
-    if (cells.length < size) {
-      const short = `${name}: the file ends at ${String(offset + cells.length)}`
-      throw new ShardError('missing', this.#drive.number, short)
-    }
-    const lastSize = blockSizeAt(geometry, first + count - 1)
-    const bad = verifyCells(cells, blockSizeAt(geometry, first), count, lastSize, dataId, shard, first)
-    if (bad >= 0) throw new ShardError('corrupt', this.#drive.number, `${name} block ${String(first + bad)}`, first + bad)
-    return cells
-  }
-
-  async close(): Promise<void> {
-    this.#closed = true
-    await this.release()
-  }
-
-  /** Closes the file; a later read opens it again. */
-  async release(): Promise<void> {
-    this.#readers.remove(this)
-    const { file } = this
-    this.file = 0
-    if (file !== 0) await this.#drive.io.run([{ op: 'close', file }], { deadlineMs: 30_000 }).catch(ignore)
-  }
-
-  async #bytes(offset: number, size: number, options: ReadOptions): Promise<Uint8Array> {
-    if (this.#closed) throw new ShardError('io', this.#drive.number, 'the reader is closed')
-    const medium = options.medium === true
-    if (offset + size <= this.#head.length && (!medium || this.#headOfMedium)) {
-      return this.#head.slice(offset, offset + size)
-    }
-    if (!this.#drive.readable) throw new ShardError('driveOffline', this.#drive.number, this.#drive.health.reason)
-    const into = new Uint8Array(size)
-    if (medium) {
-      const found = await this.#drive.readFile(shardPath(this.header.dataId), offset, into, options)
-      return into.subarray(0, found)
-    }
-    this.reading++
-    try {
-      return into.subarray(0, await this.#readOpen(offset, into, options))
-    } finally {
-      this.reading--
-    }
-  }
-
-  async #readOpen(offset: number, into: Uint8Array, options: ReadOptions): Promise<number> {
-    if (this.file !== 0) {
-      this.#readers.touch(this)
-      return (await this.#drive.run('read', [{ op: 'read', file: this.file, offset, into }], options))[0] as number
-    }
-    const [file, found] = await this.#drive.run('read', [
-      { op: 'open', path: shardPath(this.header.dataId), mode: 'read' },
-      { op: 'read', file: LAST_OPENED, offset, into },
-    ], options) as [number, number]
-    // Another read of this reader may have opened it meanwhile, or it was closed: one handle is enough.
-    if (this.file !== 0 || this.#closed) {
-      await this.#drive.io.run([{ op: 'close', file }], { deadlineMs: 30_000 }).catch(ignore)
-    } else {
-      this.file = file
-      this.#readers.touch(this)
-    }
-    return found
-  }
-}
-
-/** The readers that hold an open file, least recently used first; at most `limit` unless more are reading right now. */
-class OpenReaders {
-  readonly #limit: number
-  readonly #readers = new Set<LocalReader>()
-
-  constructor(limit: number) {
-    this.#limit = limit
-  }
-
-  touch(reader: LocalReader): void {
-    this.#readers.delete(reader)
-    this.#readers.add(reader)
-    if (this.#readers.size <= this.#limit) return
-    for (const other of this.#readers) {
-      if (other.reading > 0) continue
-      void other.release()
-      return
-    }
-  }
-
-  remove(reader: LocalReader): void {
-    this.#readers.delete(reader)
-  }
-}
-
-function ignore(): void {
-  // The outcome does not matter to anyone.
 }
