@@ -325,12 +325,18 @@ test('the throttle lets its rate pass, and a change of the limit frees whoever w
 
 test('progress is plain JSON and names every job', async () => {
   const { sim } = await filled(1)
+  sim.background.pause('orphanSearch')
   sim.background.start()
   await new Promise((resolve) => setImmediate(resolve))
   const progress = await sim.run(sim.background.progress())
   assert.deepEqual(JSON.parse(JSON.stringify(progress)), progress)
   assert.equal(progress.jobs.length, 8)
+  const state = async (name: string): Promise<string | undefined> =>
+    (await sim.background.progress()).jobs.find((job) => job.job === name)?.state
+  assert.equal(await state('orphanSearch'), 'paused', 'a job paused before the start begins paused')
+  sim.background.resume('orphanSearch')
+  assert.notEqual(await state('orphanSearch'), 'paused')
   sim.background.pause('scrubber')
-  assert.equal((await sim.background.progress()).jobs.find((job) => job.job === 'scrubber')?.state, 'paused')
+  assert.equal(await state('scrubber'), 'paused')
   await sim.run(sim.background.stop())
 })

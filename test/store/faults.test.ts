@@ -79,6 +79,14 @@ async function faultRun(seed: number, engine: 'simulated' | 'local'): Promise<nu
     }
     await sim.run(model.load(20))
     await model.check()
+    // A restart with those drives gone or still bad.
+    if (random() < 0.5) {
+      model.endLife()
+      await sim.crash(random() < 0.5 ? 'kill' : 'powerCut')
+      await model.check()
+      await model.endUploads()
+      await sim.run(model.load(5))
+    }
     for (const end of ends) end()
     await sim.scrub()
     await sim.settleBackground(4)

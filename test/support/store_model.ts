@@ -83,6 +83,7 @@ export class StoreModel {
       if (found !== undefined) present.push(key)
     }
     assert.deepEqual(this.#list(store), present.sort())
+    this.#checkDelimited(store, present)
     const record = store.bucket(MODEL_BUCKET)
     const bytes = [...this.possible.values()].reduce((sum, [value]) => sum + (value?.length ?? 0), 0)
     assert.equal(record.objectCount, present.length)
@@ -140,6 +141,20 @@ export class StoreModel {
       if (!page.truncated) return keys
       after = page.next
     }
+  }
+
+  /** The listing by delimiter: every lane with a key once, in order, page by page. */
+  #checkDelimited(store: Store, present: readonly string[]): void {
+    const prefixes: string[] = []
+    let after = ''
+    for (;;) {
+      const page = store.listObjects(MODEL_BUCKET, { prefix: 'lane-', delimiter: '/', after, limit: 1 })
+      for (const entry of page.entries) if ('prefix' in entry) prefixes.push(entry.prefix)
+      if (!page.truncated) break
+      after = page.next
+    }
+    const lanes = new Set(present.map((key) => key.slice(0, key.indexOf('/') + 1)))
+    assert.deepEqual(prefixes, [...lanes].sort())
   }
 
   async #read(store: Store, key: string): Promise<Value> {

@@ -36,6 +36,8 @@ const PAGE = 512
 const PARALLEL = 4
 
 export interface OrphanSearchOptions {
+  /** Before the first pass: longer than it takes until the epochs of the last process are fenced. */
+  firstMs?: number
   /** Time between two passes over all drives. */
   intervalMs?: number
 }
@@ -58,8 +60,8 @@ export class OrphanSearch implements BackgroundJob {
   constructor(env: BackgroundEnvironment, claims: Claims, options: OrphanSearchOptions = {}) {
     this.#env = env
     this.#claims = claims
-    this.#intervalMs = options.intervalMs ?? 3_600_000
-    this.#nextPassAt = env.clock.now()
+    this.#intervalMs = options.intervalMs ?? 86_400_000
+    this.#nextPassAt = env.clock.now() + (options.firstMs ?? 120_000)
     this.#log = new JobLog(this.name, env, ['listed', 'deleted', 'bytes', 'doubts', 'waiting', 'passes'])
   }
 
@@ -83,7 +85,7 @@ export class OrphanSearch implements BackgroundJob {
     this.#log.detail = ''
     if (this.#drives.length === 0) {
       const wait = this.#nextPassAt - this.#env.clock.now()
-      if (wait > 0) return { againMs: wait }
+      if (wait > 0) return { againMs: Math.min(wait, 5_000) }
       this.#begin()
     }
     while (this.#drives.length > 0) {

@@ -13,7 +13,6 @@ const LONGEST_PAUSE_MS = 30_000
 
 interface Lane {
   job: BackgroundJob
-  paused: boolean
   /** Ends the current wait. */
   wake: () => void
   ended: Promise<void>
@@ -23,6 +22,7 @@ export class BackgroundRunner {
   readonly #env: BackgroundEnvironment
   readonly #throttle: Throttle
   readonly #lanes = new Map<JobName, Lane>()
+  readonly #paused = new Set<JobName>()
   #stopping = false
 
   constructor(env: BackgroundEnvironment, throttle: Throttle) {
@@ -32,23 +32,20 @@ export class BackgroundRunner {
 
   start(jobs: readonly BackgroundJob[]): void {
     for (const job of jobs) {
-      const lane: Lane = { job, paused: false, wake: () => undefined, ended: Promise.resolve() }
+      const lane: Lane = { job, wake: () => undefined, ended: Promise.resolve() }
       this.#lanes.set(job.name, lane)
       lane.ended = this.#run(lane)
     }
   }
 
-  /** The job ends its slice and then waits. */
+  /** The job ends its slice and then waits; before `start`, it begins paused. */
   pause(name: JobName): void {
-    const lane = this.#lanes.get(name)
-    if (lane !== undefined) lane.paused = true
+    this.#paused.add(name)
   }
 
   resume(name: JobName): void {
-    const lane = this.#lanes.get(name)
-    if (lane === undefined) return
-    lane.paused = false
-    lane.wake()
+    this.#paused.delete(name)
+    this.#lanes.get(name)?.wake()
   }
 
   /** Ends a job's wait, as when there is new work for it. */
@@ -75,9 +72,9 @@ export class BackgroundRunner {
     const { reader } = this.#env.metadata
     reader.refresh()
     const { garbage, heals } = reader.counts()
-    const jobs = [...this.#lanes.values()].map(({ job, paused }): JobProgress => {
+    const jobs = [...this.#lanes.values()].map(({ job }): JobProgress => {
       const progress = job.progress()
-      return paused ? { ...progress, state: 'paused' } : progress
+      return this.#paused.has(job.name) ? { ...progress, state: 'paused' } : progress
     })
     const { limit, used } = this.#throttle
     return { bandwidthLimit: limit, bandwidthUsed: used, garbage, heals, collectionEnabled, jobs }
@@ -86,7 +83,7 @@ export class BackgroundRunner {
   async #run(lane: Lane): Promise<void> {
     let pauseMs = FIRST_PAUSE_MS
     while (!this.#stopping) {
-      if (lane.paused) {
+      if (this.#paused.has(lane.job.name)) {
         await this.#wait(lane, LONGEST_PAUSE_MS)
         continue
       }
