@@ -237,6 +237,23 @@ describe('local drive, health', () => {
     assert.deepEqual(simulated.disk.files(), [])
   })
 
+  it('leaves the reserve untouched between two looks at the free space', async () => {
+    const simulated = await preparedDrive()
+    const drive = localDrive(simulated)
+    const shard = makeShard(seededRandom(1), large)
+    drive.row.setSpace(10_000_000, 1_000_000, 850_000)
+    await drive.putShard(shard.header, shard.cells)
+    const writer = await drive.createShard(shard.header)
+    await writer.append(shard.cells.slice(0, 5))
+    await assert.rejects(writer.append(shard.cells.slice(5)).then(() => drive.putShard(shard.header, shard.cells)), code('driveFull'))
+    await writer.abort()
+    assert.deepEqual([drive.health.state, drive.health.reason], ['full', 'free space is below the reserve'])
+    await assert.rejects(drive.putShard(shard.header, shard.cells), code('driveFull'))
+    await readShard(drive, shard.header.dataId)
+    assert.equal(await drive.deleteShard(shard.header.dataId), true)
+    assert.deepEqual(simulated.disk.files(), [])
+  })
+
   it('still reads when the file system became read-only', async () => {
     const simulated = await preparedDrive()
     const drive = localDrive(simulated)

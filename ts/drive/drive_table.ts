@@ -10,6 +10,10 @@
  *   word 6      medium reads (index into MEDIUM)     word 7      drive number
  *   words 8-9   since (ms, u64)   10-11 total bytes   12-13 free bytes   14-15 changes of state
  *   words 16-63, 64-111   latencies of reads, of writes: 48 counters, halved at every probe
+ *   words 112-113   free bytes that new shards must leave (u64)
+ *
+ * Free bytes are set at every probe, and lowered by every thread for what it is about to write, so that the reserve holds
+ * between probes too.
  *
  * Latency counter i counts from 2^(i/3) to 2^((i+1)/3) units of 16 microseconds: 48 of them reach over a minute at
  * a resolution of 26 %.
@@ -158,9 +162,19 @@ export class DriveRow {
     return true
   }
 
-  setSpace(totalBytes: number, freeBytes: number): void {
-    Atomics.store(this.#longs, (this.#at + 10) / 2, BigInt(Math.floor(totalBytes)))
+  setSpace(totalBytes: number, freeBytes: number, reserveBytes = 0): void {
+    Atomics.store(this.#longs, (this.#at + 112) / 2, BigInt(Math.floor(reserveBytes)))
     Atomics.store(this.#longs, (this.#at + 12) / 2, BigInt(Math.floor(freeBytes)))
+    Atomics.store(this.#longs, (this.#at + 10) / 2, BigInt(Math.floor(totalBytes)))
+  }
+
+  /** Before bytes of a shard are written: false, and the drive is full, when they would go into the reserve. */
+  claimSpace(bytes: number): boolean {
+    if (this.#long(10) === 0) return true // not probed yet
+    const left = Number(Atomics.sub(this.#longs, (this.#at + 12) / 2, BigInt(bytes))) - bytes
+    if (left >= this.#long(112)) return true
+    this.#takeOut('full', 'reserve')
+    return false
   }
 
   /** A batch succeeded in `ms` milliseconds. */

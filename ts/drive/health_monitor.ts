@@ -9,9 +9,9 @@
  * Probes of one drive never overlap: a drive that hangs holds one of them until its deadline.
  */
 import type { DriveHealth, DriveState } from './drive.js'
-import type { DriveRow, HealthReason } from './drive_table.js'
+import type { DriveRow, HealthReason, MediumReads } from './drive_table.js'
 import { type DriveFormat, readFormat, repairFormat } from './format.js'
-import { type DriveIo, type DriveSpace, IoError, type IoOp, LAST_OPENED } from './io.js'
+import { type DriveIo, type DriveSpace, IoError, LAST_OPENED } from './io.js'
 
 export interface MonitoredDrive {
   path: string
@@ -37,6 +37,8 @@ export type DriveEvent =
   | { kind: 'blank'; drive: MonitoredDrive }
   /** One copy of format.json was damaged and has been rewritten. */
   | { kind: 'formatRepaired'; drive: MonitoredDrive }
+  /** Neither O_DIRECT nor dropping the cache works: scrub and heal proofs may only see the page cache. */
+  | { kind: 'mediumUnreachable'; drive: MonitoredDrive }
 
 const DEFAULT_RESERVE = 2 ** 30
 const PROBE_SIZE = 4096
@@ -133,12 +135,12 @@ export class HealthMonitor {
     const identity = await this.#identity(item)
     if (identity !== undefined || format === undefined) return identity ?? { state: 'offline', reason: 'notOpened' }
     const [space] = await io.run([{ op: 'space' }], { deadlineMs, background: true }) as [DriveSpace]
-    row.setSpace(space.totalBytes, space.freeBytes)
+    const reserve = reserveOf(space.totalBytes, reserveBytes)
+    row.setSpace(space.totalBytes, space.freeBytes, reserve)
     if (row.state !== 'online' || item.probes++ % writeEvery === 0) {
-      const problem = await this.#writeAndReadBack(io)
+      const problem = await this.#writeAndReadBack(item.drive)
       if (problem !== undefined) return problem
     }
-    const reserve = reserveOf(space.totalBytes, reserveBytes)
     // Full drives come back with some room above the reserve, so that the state does not flap.
     const wanted = row.state === 'full' ? Math.min(reserve * 1.1, reserve + 2 ** 30) : reserve
     if (space.freeBytes < wanted) return { state: 'full', reason: 'reserve' }
@@ -169,26 +171,42 @@ export class HealthMonitor {
     return undefined
   }
 
-  async #writeAndReadBack(io: DriveIo): Promise<{ state: DriveState; reason: HealthReason } | undefined> {
+  /** The file is read from the medium, if the drive allows it, and from the page cache otherwise. */
+  async #writeAndReadBack(drive: MonitoredDrive): Promise<{ state: DriveState; reason: HealthReason } | undefined> {
+    const { io } = drive
     const path = `tmp/probe.${process.pid.toString(16)}.${(++this.#lastProbe).toString(16)}`
     const written = Uint8Array.from({ length: PROBE_SIZE }, () => Math.floor(Math.random() * 256))
+    const read = new Uint8Array(PROBE_SIZE)
     const options = { deadlineMs: this.#options.deadlineMs, background: true }
-    const unlink: IoOp = { op: 'unlink', path }
+    const file = LAST_OPENED
+    const readBack = (direct: boolean): Promise<unknown> => io.run([
+      { op: 'open', path, mode: 'read', direct }, { op: 'read', file, offset: 0, into: read }, { op: 'close', file },
+    ], options)
     try {
-      await io.run([
-        { op: 'open', path, mode: 'create' }, { op: 'write', file: LAST_OPENED, offset: 0, from: [written] },
-        { op: 'sync', file: LAST_OPENED }, { op: 'dropCache', file: LAST_OPENED }, { op: 'close', file: LAST_OPENED },
-        { op: 'syncDir', path: 'tmp' },
+      const results = await io.run([
+        { op: 'open', path, mode: 'create' }, { op: 'write', file, offset: 0, from: [written] }, { op: 'sync', file },
+        { op: 'dropCache', file }, { op: 'close', file }, { op: 'syncDir', path: 'tmp' },
       ], options)
-      const read = new Uint8Array(PROBE_SIZE)
-      await io.run([{ op: 'open', path, mode: 'read' }, { op: 'read', file: LAST_OPENED, offset: 0, into: read }, { op: 'close', file: LAST_OPENED }, unlink], options)
-      return Buffer.compare(read, written) === 0 ? undefined : { state: 'offline', reason: 'errors' }
+      const direct = await readBack(true).then(() => true, (error: unknown) => {
+        if (error instanceof IoError && (error.code === 'EINVAL' || error.code === 'EOPNOTSUPP')) return false
+        throw error
+      })
+      if (!direct) await readBack(false)
+      this.#noteMedium(drive, direct ? 'direct' : results[3] === 1 ? 'dropCache' : 'none')
     } catch (error) {
       if (error instanceof IoError && error.code !== 'ETIMEDOUT') {
-        await io.run([unlink], options).catch(() => undefined)
+        await io.run([{ op: 'unlink', path }], options).catch(() => undefined)
       }
       throw error
     }
+    await io.run([{ op: 'unlink', path }], options)
+    return Buffer.compare(read, written) === 0 ? undefined : { state: 'offline', reason: 'errors' }
+  }
+
+  #noteMedium(drive: MonitoredDrive, kind: MediumReads): void {
+    const before = drive.row.mediumReads
+    drive.row.mediumReads = kind
+    if (kind === 'none' && before !== 'none') this.#onEvent({ kind: 'mediumUnreachable', drive })
   }
 }
 

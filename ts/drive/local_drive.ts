@@ -52,6 +52,7 @@ let lastInstance = 0
 /** What readers and writers of shards use of their drive. */
 export interface DriveAccess extends Pick<Drive, 'number' | 'health' | 'readable'> {
   readonly io: DriveIo
+  readonly row: DriveRow
   /** Runs a batch, reports how it went to the health table, and throws what failed as ShardError. */
   run(access: Access, ops: readonly IoOp[], options: ReadOptions): Promise<IoResult[]>
   /**

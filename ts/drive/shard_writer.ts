@@ -92,6 +92,11 @@ export class LocalWriter implements ShardWriter {
     const from = opens ? [this.#encoded, ...cells] : cells
     const offset = this.#written
     for (const bytes of from) this.#written += bytes.length
+    if (!this.#drive.row.claimSpace(this.#written - offset)) {
+      this.#state = opens ? 'ended' : 'failed'
+      if (opens) this.#ended()
+      throw new ShardError('driveFull', this.#drive.number, this.#drive.health.reason)
+    }
     const write: IoOp = { op: 'write', file: opens ? LAST_OPENED : this.#file, offset, from }
     return opens ? [{ op: 'open', path: this.#temporary, mode: 'create' }, write] : [write]
   }

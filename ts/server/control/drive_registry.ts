@@ -293,6 +293,8 @@ export class DriveRegistry {
     if (event.kind === 'formatRepaired')
       this.#log.warn({ path: place.path }, 'a damaged copy of format.json was rewritten')
     else if (event.kind === 'blank') this.#replaceLater(place)
+    else if (event.kind === 'mediumUnreachable')
+      this.#log.warn({ path: place.path }, 'heals and scrubs of this drive can only be proved from the page cache')
     else this.#stateChanged(place, event)
   }
 
