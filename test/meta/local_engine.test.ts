@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { after, describe, it } from 'node:test'
 import { SimulatedDisk, SimulatedDrive } from '../../ts/drive/simulated_io.js'
 import type { MetaDrive } from '../../ts/meta/drive_files.js'
+import type { MetadataError } from '../../ts/meta/engine.js'
 import { LocalEngine } from '../../ts/meta/local_engine.js'
 import type { LocalEngineOptions } from '../../ts/meta/local_engine.js'
 import { SimulatedViews } from '../../ts/meta/views.js'
@@ -103,6 +104,97 @@ describe('local engine over simulated drives', () => {
     const again = await LocalEngine.open(simulation.options([2, 3, 4]))
     assert.equal(count(again), 120)
     await again.close()
+  })
+})
+
+describe('copies of a local engine', () => {
+  it('goes on when a drive hangs, once its deadline has passed', async () => {
+    const simulation = new Simulation()
+    const engine = await LocalEngine.open({ ...simulation.options(), deadlineMs: 1500, careDeadlineMs: 1500 })
+    await start(engine)
+    const end = simulation.drives[1]?.addFault({ path: /meta/, fault: { hang: true } })
+    await fill(engine, 0, 20)
+    await engine.flush()
+    await fill(engine, 20, 300)
+    const { copies } = await engine.status()
+    assert.deepEqual(copies.map(({ drive, state }) => [drive, state]), [[1, 'online'], [3, 'online'], [2, 'offline']])
+    end?.()
+    await engine.close()
+  })
+
+  it('refuses a copy that was left behind when only its drive and drives that know better are here', async () => {
+    const simulation = new Simulation()
+    const engine = await LocalEngine.open(simulation.options())
+    await start(engine)
+    simulation.drives[0]?.addFault({ op: 'sync', times: 1, fault: { error: 'EIO' } })
+    await fill(engine, 0, 20)
+    await engine.close()
+    await assert.rejects(LocalEngine.open(simulation.options([1, 4])), { code: 'unavailable', message: /stale/ })
+    const again = await LocalEngine.open(simulation.options([1, 2, 3, 4]))
+    assert.equal(count(again), 20)
+    await again.close()
+  })
+
+  it('brings a copy that was left behind back when its drive is here again', async () => {
+    const simulation = new Simulation()
+    const engine = await LocalEngine.open(simulation.options())
+    await start(engine)
+    engine.removeDrive(1, 'by the operator')
+    await fill(engine, 0, 20)
+    assert.equal((await engine.status()).copies.filter(({ state }) => state === 'online').length, 2)
+    engine.addDrive(simulation.drive(1))
+    const going = fill(engine, 20, 200)
+    for (let tries = 0; tries < 1000 && !(await engine.remakeCopies()); tries++) await new Promise((resolve) => setTimeout(resolve, 1))
+    await going
+    assert.equal((await engine.status()).copies.filter(({ state }) => state === 'online').length, 3)
+    assert.deepEqual((await engine.compareCopies(() => Promise.resolve())).bad, [])
+    await engine.close()
+    const again = await LocalEngine.open(simulation.options([1]))
+    assert.equal(count(again), 200)
+    await again.close()
+  })
+
+  it('says unknown and stops when every copy fails, and has what it acknowledged after a restart', async () => {
+    const simulation = new Simulation()
+    const engine = await LocalEngine.open(simulation.options())
+    await start(engine)
+    await fill(engine, 0, 10)
+    const ends = simulation.drives.map((drive) => drive.addFault({ op: ['sync', 'write'], fault: { error: 'EIO' } }))
+    await assert.rejects(engine.propose(putObject(1, 'lost', part(dataId(1), 1))), { code: 'unknown' })
+    await assert.rejects(engine.propose(putObject(1, 'never', part(dataId(1), 1))), { code: 'unavailable' })
+    await engine.close()
+    for (const end of ends) end()
+    const again = await LocalEngine.open(simulation.options())
+    assert.ok([10, 11].includes(count(again)))
+    await again.close()
+  })
+
+  it('moves readers to another copy when a view is found damaged, and remakes it', async () => {
+    const simulation = new Simulation()
+    const engine = await LocalEngine.open(simulation.options())
+    await start(engine)
+    await fill(engine, 0, 100)
+    await engine.flush()
+    const { generation } = engine.published
+    engine.doubt(generation, 'by the test')
+    await engine.flush()
+    assert.notEqual(engine.published.generation, generation)
+    assert.equal(count(engine), 100)
+    engine.doubt(generation, 'an old report changes nothing')
+    await engine.flush()
+    assert.equal((await engine.status()).copies.filter(({ state }) => state === 'online').length, 2)
+    await engine.close()
+  })
+
+  it('bounds its queue', async () => {
+    const simulation = new Simulation()
+    const engine = await LocalEngine.open({ ...simulation.options(), maxQueued: 3 })
+    await start(engine)
+    const outcomes = await Promise.allSettled(Array.from({ length: 9 }, (_, at) => engine.propose(putObject(1, String(at)))))
+    const refused = outcomes.filter((outcome) => outcome.status === 'rejected')
+    assert.equal(refused.length, 6)
+    for (const { reason } of refused) assert.equal((reason as MetadataError).code, 'overloaded')
+    await engine.close()
   })
 })
 

@@ -289,7 +289,8 @@ export function randomCommand(random: Random, model: Model): Command {
     ...model.uploads,
     ['none', { bucketId, key, parts: new Map() } satisfies ModelUpload] as const,
   ])
-  const [uploadId, { parts }] = upload
+  const uploadId: string = upload[0]
+  const parts: ModelUpload['parts'] = upload[1].parts
   const where = { bucketId: upload[1].bucketId, key: upload[1].key, uploadId }
   const chance = random()
   if (chance < 0.35) {

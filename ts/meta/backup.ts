@@ -14,7 +14,7 @@ import type { ClusterRecord } from './schema.js'
 import { verifyView } from './verify.js'
 import type { ViewSnapshot } from './view_store.js'
 
-const FORMAT = 1
+export const BACKUP_FORMAT = 1
 
 export interface BackupManifest {
   format: number
@@ -25,10 +25,11 @@ export interface BackupManifest {
   createdMs: number
 }
 
-/** `path` must not exist. */
+/** `path` must not exist. `total`: how many records to expect. */
 export async function writeBackup(
   snapshot: ViewSnapshot,
   path: string,
+  total: number,
   onProgress?: (done: number, total: number) => void,
 ): Promise<{ position: number; records: number }> {
   await mkdir(path)
@@ -38,11 +39,11 @@ export async function writeBackup(
   const files = plainDurability(`${path}/view`)
   const view = LmdbView.create(files)
   try {
-    const records = await cloneView(snapshot, view, (done) => onProgress?.(done, done))
+    const records = await cloneView(snapshot, view, (done) => onProgress?.(done, Math.max(done, total)))
     await view.flush(position)
     const { digest } = verifyView(view)
     const clusterId = cluster === undefined ? '' : (unpack(cluster) as ClusterRecord).clusterId
-    const manifest: BackupManifest = { format: FORMAT, position, records, digest, clusterId, createdMs: Date.now() }
+    const manifest: BackupManifest = { format: BACKUP_FORMAT, position, records, digest, clusterId, createdMs: Date.now() }
     await plainDurability(path).replace('manifest.json', Buffer.from(`${JSON.stringify(manifest, undefined, 2)}\n`))
     onProgress?.(records, records)
     return { position, records }

@@ -8,7 +8,7 @@ const SLICE = 1000
 
 export interface CompareProgress {
   records: number
-  /** An estimate that grows: the records of the view are not counted ahead. */
+  /** Records of the primary view when it began. */
   total: number
   bad: { drive: number; reason: string }[]
 }

@@ -1,7 +1,7 @@
 /** One metadata copy: a log and a view on one drive, as long as both can be trusted. */
 import { applyBatch, decodeBatch, readApplied } from './apply/apply.js'
 import { CheckedView, emptyView } from './chain.js'
-import { exists, listNames, LOG, makeDirectory, META, removeDirectory, replaceFile, UNCLEAN } from './drive_files.js'
+import { listNames, LOG, makeDirectory, META, removeDirectory, replaceFile, UNCLEAN } from './drive_files.js'
 import type { MetaDrive } from './drive_files.js'
 import { MetadataError } from './engine.js'
 import { CommandLog } from './log/command_log.js'
@@ -94,14 +94,15 @@ export class MetadataCopy {
   }
 }
 
-/** Removes everything of a metadata copy from a drive. */
-export async function wipeCopy(drive: MetaDrive, views: ViewFactory): Promise<void> {
-  if (!(await exists(drive.io, META))) return
+/** Removes everything of a metadata copy from a drive; false when there was nothing. */
+export async function wipeCopy(drive: MetaDrive, views: ViewFactory): Promise<boolean> {
+  if ((await listNames(drive.io, META)).length === 0) return false
   for (const name of await views.list(drive)) await views.remove(drive, name)
   await removeDirectory(drive.io, LOG)
   for (const name of await listNames(drive.io, META)) {
     await drive.io.run([{ op: 'unlink', path: `${META}/${name}` }, { op: 'syncDir', path: META }])
   }
+  return true
 }
 
 /** Says that the copy is in use: without a clean close, the next opening verifies its view. */

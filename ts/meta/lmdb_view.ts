@@ -24,7 +24,6 @@ import {
   readFileSync,
   readSync,
   rmSync,
-  statSync,
   writeSync,
 } from 'node:fs'
 import { open } from 'lmdb'
@@ -210,7 +209,12 @@ export class LmdbView extends LmdbSnapshot implements ViewStore {
   }
 
   sizeBytes(): number {
-    return statSync(`${this.#files.path}/data.mdb`).size
+    const { lastPageNumber, pageSize } = this.#db.getStats() as { lastPageNumber: number; pageSize: number }
+    return (lastPageNumber + 1) * pageSize
+  }
+
+  count(): number {
+    return (this.#db.getStats() as { entryCount: number }).entryCount
   }
 
   async close(): Promise<void> {

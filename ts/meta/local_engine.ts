@@ -22,9 +22,11 @@ import { applyBatch, decodeBatch, encodeBatch, encodeRequest } from './apply/app
 import type { Command, CommandResult } from './command.js'
 import { compareSlice } from './compare.js'
 import type { CompareProgress } from './compare.js'
+import { wipeCopy } from './copy.js'
 import type { MetadataCopy } from './copy.js'
 import { writeCopySet } from './copy_set.js'
 import type { CopySet } from './copy_set.js'
+import { DeadlineIo } from './deadline_io.js'
 import type { MetaDrive } from './drive_files.js'
 import { MetadataError } from './engine.js'
 import type { MetadataCopyStatus, MetadataEngine, MetadataStatus } from './engine.js'
@@ -54,6 +56,8 @@ export interface LocalEngineOptions {
   trailingLogBytes?: number
   /** Milliseconds for a copy to take a batch or a copy set. */
   deadlineMs?: number
+  /** Milliseconds for everything else that a drive is asked: making files, flushing views. */
+  careDeadlineMs?: number
   /** Milliseconds after which a missing copy is made on another drive. */
   replaceAfterMs?: number
   /** Milliseconds between flushes of the views. */
@@ -119,6 +123,8 @@ export class LocalEngine implements MetadataEngine {
   #care: Promise<void> | undefined
   #shortSinceMs: number | undefined
   #making = false
+  /** Drives known to hold no copy. */
+  readonly #clean = new WeakSet<MetaDrive>()
   /** Log index that must stay because a copy is being made from it. */
   #keepFrom = Infinity
 
@@ -139,7 +145,8 @@ export class LocalEngine implements MetadataEngine {
   /** Throws MetadataError: 'unavailable' (drives missing), 'corrupt' (nothing can be trusted). */
   static async open(given: LocalEngineOptions): Promise<LocalEngine> {
     const options = withDefaults(given)
-    const engine = new LocalEngine(options, given.drives, await openCopies(given.drives, options))
+    const drives = given.drives.map((drive) => bounded(drive, options))
+    const engine = new LocalEngine(options, drives, await openCopies(drives, options))
     engine.#schedule()
     return engine
   }
@@ -209,7 +216,7 @@ export class LocalEngine implements MetadataEngine {
   /** A drive that is here now, new or returned. It gets a copy when one is missing; a stale copy on it is removed. */
   addDrive(drive: MetaDrive): void {
     this.#task(() => {
-      this.#drives.set(drive.number, drive)
+      this.#drives.set(drive.number, bounded(drive, this.#options))
       const out = this.#out.get(drive.number)
       if (out !== undefined) out.retryAtMs = 0
     })
@@ -238,7 +245,7 @@ export class LocalEngine implements MetadataEngine {
   ): Promise<{ position: number; records: number }> {
     const snapshot = this.snapshot()
     try {
-      return await writeBackup(snapshot, path, onProgress)
+      return await writeBackup(snapshot, path, this.#primary.view.count(), onProgress)
     } finally {
       snapshot.release()
     }
@@ -252,13 +259,12 @@ export class LocalEngine implements MetadataEngine {
     pause: () => Promise<void>,
     onProgress?: (progress: CompareProgress) => void,
   ): Promise<CompareProgress> {
-    const progress: CompareProgress = { records: 0, total: 0, bad: [] }
+    const progress: CompareProgress = { records: 0, total: this.#primary.view.count(), bad: [] }
     let from: Buffer | undefined
     do {
       const next: { from: Buffer | undefined } = await this.#inLoop(async () => {
         const verdict = compareSlice(this.#copies, this.#primary, from)
         progress.records += verdict.records
-        progress.total = Math.max(progress.records, progress.total)
         progress.bad.push(...[...verdict.bad].map(([copy, reason]) => ({ drive: copy.drive.number, reason })))
         await this.#takeOutBad(verdict.bad)
         return { from: verdict.next }
@@ -482,6 +488,7 @@ export class LocalEngine implements MetadataEngine {
       this.#publishPrimary()
     }
     for (const [copy, reason] of gone) {
+      this.#clean.delete(copy.drive)
       this.#noteOut(copy.drive.number, reason)
       void copy.close(false).catch(() => undefined)
     }
@@ -521,6 +528,7 @@ export class LocalEngine implements MetadataEngine {
     try {
       await this.#flushViews()
       await this.remakeCopies()
+      await this.#removeStale()
     } catch (error) {
       this.#options.note(`metadata: ${String(error)}`)
     }
@@ -550,6 +558,7 @@ export class LocalEngine implements MetadataEngine {
     const drive = this.#driveForCopy()
     if (drive === undefined || this.#making || this.#closed) return false
     this.#making = true
+    this.#clean.delete(drive)
     const out = this.#out.get(drive.number) ?? { reason: 'a new copy', retryAtMs: 0, rebuilding: true }
     out.rebuilding = true
     this.#out.set(drive.number, out)
@@ -571,6 +580,18 @@ export class LocalEngine implements MetadataEngine {
     } finally {
       this.#keepFrom = Infinity
       this.#making = false
+    }
+  }
+
+  /** Removes what is left of a copy on a drive that is no member, once enough copies are online. */
+  async #removeStale(): Promise<void> {
+    if (this.#copies.length < this.#options.copies || this.#making) return
+    for (const drive of this.drives) {
+      if (this.#clean.has(drive) || this.#copies.some((copy) => copy.drive.number === drive.number)) continue
+      if (await wipeCopy(drive, this.#options.views)) {
+        this.#options.note(`drive ${String(drive.number)}: a stale metadata copy was removed`)
+      }
+      this.#clean.add(drive)
     }
   }
 
@@ -606,6 +627,7 @@ function withDefaults(given: LocalEngineOptions): EngineOptions {
     log: { ...DEFAULT_LOG_OPTIONS, deadlineMs, ...given.log },
     trailingLogBytes: given.trailingLogBytes ?? 64 << 20,
     deadlineMs,
+    careDeadlineMs: given.careDeadlineMs ?? 60_000,
     replaceAfterMs: given.replaceAfterMs ?? 60_000,
     flushEveryMs: given.flushEveryMs ?? 1_000,
     maxQueued: given.maxQueued ?? 16_384,
@@ -613,6 +635,11 @@ function withDefaults(given: LocalEngineOptions): EngineOptions {
     now: given.now ?? Date.now,
     note: given.note ?? ((): void => undefined),
   }
+}
+
+/** Whatever a drive is asked for, it is not waited for for ever. */
+function bounded(drive: MetaDrive, { careDeadlineMs }: EngineOptions): MetaDrive {
+  return { ...drive, io: new DeadlineIo(drive.io, careDeadlineMs) }
 }
 
 function unavailable(cause: MetadataError): MetadataError {

@@ -88,6 +88,10 @@ export class SimulatedView implements ViewStore {
     return bytes
   }
 
+  count(): number {
+    return this.#state.size
+  }
+
   close(): Promise<void> {
     this.#closed = true
     return Promise.resolve()

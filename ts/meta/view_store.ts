@@ -39,5 +39,7 @@ export interface ViewStore extends ViewSnapshot {
   /** A snapshot that stays as it is until released. Hold it shortly: it keeps old pages from being used again. */
   snapshot(): ViewSnapshot & { release(): void }
   sizeBytes(): number
+  /** Records of the newest state. */
+  count(): number
   close(): Promise<void>
 }

@@ -12,6 +12,7 @@
  */
 import { randomInt } from 'node:crypto'
 import type { DriveIo } from '../../drive/io.js'
+import { IoError } from '../../drive/io.js'
 import { encodeFrame, FILE_HEADER, frameSize } from './frame.js'
 import type { LogRecord } from './frame.js'
 import { fileName, listFiles, prepareFile, readFile, removeFiles, syncFile } from './log_file.js'
@@ -142,10 +143,23 @@ export class CommandLog {
   async append(records: readonly LogRecord[]): Promise<void> {
     if (this.#failure !== undefined) throw new Error('the log has failed', { cause: this.#failure })
     try {
-      await this.#append(records)
+      await this.#beforeDeadline(this.#append(records))
     } catch (error) {
       this.#failure = error
       throw error
+    }
+  }
+
+  /** The write has a deadline of its own; this one is for what may have to come before it, a new file. */
+  async #beforeDeadline(work: Promise<void>): Promise<void> {
+    let timer: NodeJS.Timeout | undefined
+    const late = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => { reject(new IoError('ETIMEDOUT', -1, 'append')) }, this.#options.deadlineMs)
+    })
+    try {
+      await Promise.race([work, late])
+    } finally {
+      clearTimeout(timer)
     }
   }
 
@@ -276,7 +290,7 @@ export class CommandLog {
     this.#at = FILE_HEADER
     this.#files.push({ number: next.header.number, bytes: 0, first: 0, last: 0 })
     this.#prepared = undefined
-    if (old !== undefined) await this.#io.run([{ op: 'close', file: old.handle }])
+    if (old !== undefined) void this.#io.run([{ op: 'close', file: old.handle }]).catch(() => undefined)
     this.#prepared = this.#prepare(true)
     this.#prepared.catch(() => undefined)
   }
