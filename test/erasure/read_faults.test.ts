@@ -1,6 +1,8 @@
 /** Slow, hung and failing drives while a part is read. Time is the test's. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { ShardError } from '../../ts/drive/drive.js'
 import type { PartLocation } from '../../ts/erasure/erasure_set.js'
 import { SlabPool } from '../../ts/erasure/slab.js'
@@ -215,4 +217,22 @@ test('nothing can be read from a part without shards', async () => {
   assert.equal((await readBack(set, location)).length, 0)
   assert.deepEqual(await set.delete(location), [])
   await assert.rejects(readBack(set, location, 0, 1), RangeError)
+})
+
+test('a long read keeps hold of nothing that it has yielded', async () => {
+  setFlagsFromString('--expose-gc')
+  const collectGarbage = runInNewContext('gc') as () => void
+  const fixture = memorySet(2, 2, { groupBytes: 1000 })
+  const location = await fixture.set.write(part(bytes(200_000)))
+  const refs: WeakRef<ArrayBufferLike>[] = []
+  let alive = 0
+  for await (const chunk of fixture.set.read({ location, offset: 0, length: 200_000 })) {
+    refs.push(new WeakRef(chunk.buffer))
+    if (refs.length < 390) continue
+    await turns(2)
+    collectGarbage()
+    alive = refs.filter((ref) => ref.deref() !== undefined).length
+    break
+  }
+  assert.ok(alive < 40, `${String(alive)} of ${String(refs.length)} buffers are kept`)
 })

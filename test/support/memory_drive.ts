@@ -164,7 +164,7 @@ export class MemoryDrive implements Drive {
     const start = first * full
     const end = start + (count - 1) * full + CHECKSUM_SIZE + last
     const source = options?.medium === true ? stored.medium : stored.cells
-    const cells = Buffer.from(source.subarray(start, end))
+    const cells = new Uint8Array(source.subarray(start, end))
     const bad = verifyCells(cells, blockSizeAt(geometry, first), count, last, dataId, shard, first)
     if (bad >= 0) throw new ShardError('corrupt', this.number, 'a block does not verify', first + bad)
     return cells

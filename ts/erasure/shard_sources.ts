@@ -90,7 +90,7 @@ export class ShardSources {
     const drive = this.#drives[shard]
     if (drive === undefined) throw new ShardError('missing', 0, `shard ${String(shard)} has no drive`)
     const reading = this.#readCells(drive, shard, first, count)
-    this.#reading[shard] = Promise.allSettled([this.#reading[shard], reading])
+    this.#reading[shard] = bothEnded(this.#reading[shard], reading)
     const { clock, readDeadlineMs } = this.#options
     try {
       return await within(clock, readDeadlineMs, reading, () => {
@@ -170,6 +170,16 @@ export class ShardSources {
     const { dataId, set } = this.location
     this.#options.onDamage({ dataId, set, shards: [shard], cause })
   }
+}
+
+/** Settles after both, with nothing: what was read must not be kept for as long as the reader is open. */
+function bothEnded(before: Promise<unknown> | undefined, reading: Promise<unknown>): Promise<void> {
+  const ended = reading.then(nothing, nothing)
+  return before === undefined ? ended : before.then(() => ended)
+}
+
+function nothing(): void {
+  // The value is dropped.
 }
 
 /** A shard that was opened and then ends too early is a damaged one: its first blocks may still be good. */
