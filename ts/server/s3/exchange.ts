@@ -18,12 +18,18 @@ import { errorDocument, errorStatus, toS3Error } from './errors.js'
 import type { S3Options } from './options.js'
 import { RequestReader } from './request_reader.js'
 import { type XmlElement, XML_LIMITS, readXml } from './xml_read.js'
-import { XML_DECLARATION, escapeXml } from './xml_write.js'
+import { XML_DECLARATION } from './xml_write.js'
 
-/** While a long operation works: how often a blank is sent to keep clients from giving up. */
-const KEEP_ALIVE_MS = 10_000
 /** A body that is at most this much is read to its end after an early error, and the connection kept. */
 const SMALL_BODY_BYTES = 64 * 1024
+
+/** What the exchanges of one worker share. */
+export interface WorkerLoad {
+  /** Requests being worked on. */
+  requests: number
+  /** Declared size of the XML bodies being read. */
+  xmlBytes: number
+}
 
 export interface ExchangeParts {
   options: S3Options
@@ -31,6 +37,7 @@ export interface ExchangeParts {
   response: ServerResponse
   requestId: string
   expectContinue: boolean
+  load: WorkerLoad
 }
 
 /** What an operation that answers with XML has to say. */
@@ -62,7 +69,7 @@ export class Exchange {
   #body: RequestBody | undefined
   #abort: AbortController | undefined
   #continueWanted: boolean
-  #keepAlive: NodeJS.Timeout | undefined
+  readonly #load: WorkerLoad
 
   constructor(parts: ExchangeParts) {
     this.options = parts.options
@@ -71,6 +78,7 @@ export class Exchange {
     this.requestId = parts.requestId
     this.method = parts.request.method ?? ''
     this.#continueWanted = parts.expectContinue
+    this.#load = parts.load
     this.response.on('error', () => undefined)
     this.response.once('close', () => {
       if (!this.response.writableFinished) this.#abort?.abort()
@@ -118,8 +126,13 @@ export class Exchange {
 
   /** The body under a plan. 100 Continue is sent when its first byte is asked for. */
   openBody(plan: BodyPlan): RequestBody {
-    const { bodyWindowBytes: windowBytes, bodyFirstByteMs: firstByteMs, idleMs } = this.options.limits
-    this.#reader = new RequestReader(this.request, { windowBytes, firstByteMs, idleMs }, () => {
+    const { limits } = this.options
+    this.#reader = new RequestReader(this.request, {
+      windowBytes: limits.bodyWindowBytes,
+      firstByteMs: limits.bodyFirstByteMs,
+      idleMs: limits.idleMs,
+      minBytesPerSecond: limits.minBodyBytesPerSecond,
+    }, () => {
       if (!this.#continueWanted) return
       this.#continueWanted = false
       this.response.writeContinue()
@@ -130,22 +143,33 @@ export class Exchange {
 
   /** The XML body, undefined when there is none. `objectChecksum`: checksum headers speak of the object. */
   async readXmlBody(objectChecksum = false): Promise<{ root: XmlElement; plan: BodyPlan } | undefined> {
-    const maxBytes = this.options.limits.maxXmlBytes
+    const { maxXmlBytes: maxBytes, maxXmlBytesTogether } = this.options.limits
     const plan = this.plan({
       maxBytes, tooLarge: 'MaxMessageLengthExceeded', lengthRequired: false, defaultChecksum: false, objectChecksum,
     })
     if (plan.size === 0) return undefined
-    const body = this.openBody(plan)
-    const root = await readXml(body, { ...XML_LIMITS, maxBytes })
-    return { root, plan }
+    if (this.#load.xmlBytes + plan.size > maxXmlBytesTogether) throw new S3Error('SlowDown')
+    this.#load.xmlBytes += plan.size
+    try {
+      return { root: await readXml(this.openBody(plan), { ...XML_LIMITS, maxBytes }), plan }
+    } finally {
+      this.#load.xmlBytes -= plan.size
+    }
   }
 
   /** Status and headers, with the ids that every answer has. */
   writeHead(status: number, headers: OutgoingHttpHeaders): void {
     this.firstByteMs = performance.now() - this.startMs
-    this.response.writeHead(status, {
+    const all: OutgoingHttpHeaders = {
       'x-amz-request-id': this.requestId, 'x-amz-id-2': this.options.hostId, Server: 'Ostraka', ...headers,
-    })
+    }
+    // A body that the operation does not want must not go on arriving after the answer.
+    if (this.#reader === undefined && !this.request.complete && this.#hasBody) all['Connection'] = 'close'
+    this.response.writeHead(status, all)
+  }
+
+  get #hasBody(): boolean {
+    return this.headers.has('transfer-encoding') || Number(this.header('content-length') ?? 0) > 0
   }
 
   /** An answer without body. */
@@ -175,7 +199,7 @@ export class Exchange {
         this.response.write(' ')
       }
     }
-    this.#keepAlive = setInterval(begin, KEEP_ALIVE_MS)
+    const keepAlive = setInterval(begin, this.options.limits.keepAliveMs)
     try {
       const answer = await work
       if (!this.response.headersSent) {
@@ -188,7 +212,7 @@ export class Exchange {
       const error = this.#note(thrown)
       this.response.end(this.#document(error).slice(XML_DECLARATION.length))
     } finally {
-      clearInterval(this.#keepAlive)
+      clearInterval(keepAlive)
     }
   }
 
@@ -316,8 +340,9 @@ export class Exchange {
 }
 
 /** For answers written without a ServerResponse: a request that could not even be parsed. */
-export function rawError(status: string, code: string, message: string): string {
-  const body = `${XML_DECLARATION}<Error><Code>${code}</Code><Message>${escapeXml(message)}</Message></Error>`
-  return `HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Type: application/xml\r\n`
+export function rawError(error: S3Error, requestId: string): string {
+  const body = errorDocument(error, { resource: '', requestId, hostId: requestId })
+  return `HTTP/1.1 ${errorStatus(error.code)} Bad Request\r\nConnection: close\r\nContent-Type: application/xml\r\n`
+    + `x-amz-request-id: ${requestId}\r\nx-amz-id-2: ${requestId}\r\n`
     + `Content-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`
 }

@@ -16,7 +16,7 @@ import { S3Error } from '../../store/errors.js'
 import { headerTable } from '../auth/canonical.js'
 import { SigV4Verifier } from '../auth/sigv4.js'
 import { parseTarget } from '../auth/target.js'
-import { Exchange, rawError } from './exchange.js'
+import { Exchange, type WorkerLoad, rawError } from './exchange.js'
 import { refuseUnsupportedHeaders } from './headers.js'
 import type { S3Limits, S3Options } from './options.js'
 import { address, checkAddress, route } from './router.js'
@@ -38,19 +38,23 @@ export function createS3Handler(options: S3Options): S3Handler {
   const verifier = new SigV4Verifier({
     credentials: options.credentials, region: options.region, service: 's3', nowMs: () => options.nowMs(),
   })
-  let active = 0
+  const load: WorkerLoad = { requests: 0, xmlBytes: 0 }
   return (request, response, expectContinue = false) => {
-    const requestId = randomBytes(8).toString('hex').toUpperCase()
-    const exchange = new Exchange({ options, request, response, requestId, expectContinue })
+    const exchange = new Exchange({ options, request, response, requestId: newRequestId(), expectContinue, load })
     answering.set(request.socket, response)
-    const admitted = active < options.limits.maxRequests
-    active += 1
+    const admitted = load.requests < options.limits.maxRequests
+    if (admitted) load.requests += 1
     options.metrics.requestStarted()
     void serve(exchange, verifier, admitted).finally(() => {
-      active -= 1
+      if (admitted) load.requests -= 1
       conclude(exchange)
     })
   }
+}
+
+/** 16 hex digits, as S3's are. */
+function newRequestId(): string {
+  return randomBytes(8).toString('hex').toUpperCase()
 }
 
 async function serve(exchange: Exchange, verifier: SigV4Verifier, admitted: boolean): Promise<void> {
@@ -120,18 +124,10 @@ export function s3ClientError(error: NodeJS.ErrnoException, socket: Duplex): voi
     return
   }
   const midRequest = response !== undefined && !response.writableFinished
-  let answer: string
-  if (error.code === 'HPE_HEADER_OVERFLOW') {
-    answer = rawError('400 Bad Request', 'RequestHeaderSectionTooLarge',
-      'The request header and query parameters used to make the request exceed the maximum allowed size.')
-  } else if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT') {
-    answer = rawError('400 Bad Request', 'RequestTimeout',
-      'Your socket connection to the server was not read from or written to within the timeout period.')
-  } else if (midRequest) {
-    answer = rawError('400 Bad Request', 'IncompleteBody',
-      'You did not provide the number of bytes specified by the Content-Length HTTP header.')
-  } else {
-    answer = rawError('400 Bad Request', 'InvalidRequest', 'The request is not valid HTTP.')
-  }
-  socket.end(answer, () => { socket.destroy() })
+  let answer: S3Error
+  if (error.code === 'HPE_HEADER_OVERFLOW') answer = new S3Error('RequestHeaderSectionTooLarge')
+  else if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT') answer = new S3Error('RequestTimeout')
+  else if (midRequest) answer = new S3Error('IncompleteBody')
+  else answer = new S3Error('InvalidRequest', 'The request is not valid HTTP.')
+  socket.end(rawError(answer, newRequestId()), () => { socket.destroy() })
 }

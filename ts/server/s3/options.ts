@@ -42,14 +42,19 @@ export interface S3Limits {
   maxHeaderBytes: number
   /** Object data of one PutObject or UploadPart. */
   maxPutBytes: number
-  /** XML request bodies. */
+  /** One XML request body, and all that are being read in this worker; more are answered SlowDown. */
   maxXmlBytes: number
+  maxXmlBytesTogether: number
   /** Received object data that waits for the store, per request. */
   bodyWindowBytes: number
   /** Until the first byte of a request body. */
   bodyFirstByteMs: number
   /** Between two pieces of a request body, and between two writes that a client takes from an answer. */
   idleMs: number
+  /** Slowest average a client may send a body at, once it has been waited for for a minute. */
+  minBodyBytesPerSecond: number
+  /** While a long operation works: how often a blank is sent, so that clients do not give up. */
+  keepAliveMs: number
   /** After an early error: what is still read from the client before the connection is cut. */
   drainBytes: number
   drainMs: number
@@ -61,9 +66,12 @@ export const DEFAULT_S3_LIMITS: S3Limits = {
   maxHeaderBytes: 32 * 1024,
   maxPutBytes: 5 * 1024 ** 3,
   maxXmlBytes: 2 * 1024 ** 2,
+  maxXmlBytesTogether: 16 * 1024 ** 2,
   bodyWindowBytes: 256 * 1024,
   bodyFirstByteMs: 30_000,
   idleMs: 30_000,
+  minBodyBytesPerSecond: 100,
+  keepAliveMs: 10_000,
   drainBytes: 1024 ** 2,
   drainMs: 2_000,
 }

@@ -5,7 +5,8 @@
  * resumes it. So a slow store slows the client, and memory stays at the window plus one socket read.
  *
  * The clock runs only while somebody waits for the client: `firstByteMs` until the first piece, `idleMs` between
- * pieces. A client that stops fails the read with RequestTimeout, one that goes away with IncompleteBody.
+ * pieces, and a slowest average over all waiting once it has lasted GRACE_MS, so that a byte now and then does not
+ * hold a request for ever. A client that stops fails the read with RequestTimeout, one that leaves with IncompleteBody.
  */
 import type { IncomingMessage } from 'node:http'
 import { S3Error } from '../../store/errors.js'
@@ -19,7 +20,10 @@ export interface ReaderLimits {
   windowBytes: number
   firstByteMs: number
   idleMs: number
+  minBytesPerSecond: number
 }
+
+const GRACE_MS = 60_000
 
 interface Waiter {
   resolve(piece: Uint8Array | undefined): void
@@ -30,6 +34,7 @@ export class RequestReader implements PieceSource {
   readonly #request: IncomingMessage
   readonly #limits: ReaderLimits
   readonly #begin: () => void
+  readonly #now: () => number
   readonly #queue: Uint8Array[] = []
   #queuedBytes = 0
   #receivedBytes = 0
@@ -40,12 +45,18 @@ export class RequestReader implements PieceSource {
   #waiter: Waiter | undefined
   #timer: NodeJS.Timeout | undefined
   #deadlineMs = 0
+  #waitStartMs = 0
+  #waitedMs = 0
 
   /** `begin` is called once, when the first piece is wanted: the time to send 100 Continue. */
-  constructor(request: IncomingMessage, limits: ReaderLimits, begin: () => void = () => undefined) {
+  constructor(
+    request: IncomingMessage, limits: ReaderLimits, begin: () => void = () => undefined,
+    now: () => number = () => performance.now(),
+  ) {
     this.#request = request
     this.#limits = limits
     this.#begin = begin
+    this.#now = now
   }
 
   /** Encoded bytes that came from the client. */
@@ -106,6 +117,11 @@ export class RequestReader implements PieceSource {
     this.#receivedBytes += piece.length
     const waiter = this.#waiter
     if (waiter !== undefined) {
+      this.#waitedMs += this.#now() - this.#waitStartMs
+      if (this.#tooSlow()) {
+        this.#fail(new S3Error('RequestTimeout'))
+        return
+      }
       this.#waiter = undefined
       waiter.resolve(piece)
       return
@@ -136,9 +152,15 @@ export class RequestReader implements PieceSource {
     waiter?.reject(this.#failure)
   }
 
+  #tooSlow(): boolean {
+    return this.#waitedMs > GRACE_MS
+      && this.#receivedBytes < this.#limits.minBytesPerSecond * this.#waitedMs / 1000
+  }
+
   #armTimer(): void {
     const limitMs = this.#receivedBytes === 0 ? this.#limits.firstByteMs : this.#limits.idleMs
-    this.#deadlineMs = performance.now() + limitMs
+    this.#waitStartMs = this.#now()
+    this.#deadlineMs = this.#waitStartMs + limitMs
     this.#timer ??= setTimeout(this.#onTimer, limitMs)
   }
 
@@ -146,7 +168,7 @@ export class RequestReader implements PieceSource {
   #onTimer = (): void => {
     this.#timer = undefined
     if (this.#waiter === undefined) return
-    const leftMs = this.#deadlineMs - performance.now()
+    const leftMs = this.#deadlineMs - this.#now()
     if (leftMs > 0) this.#timer = setTimeout(this.#onTimer, Math.ceil(leftMs))
     else this.#fail(new S3Error('RequestTimeout'))
   }
