@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { execFileSync, spawnSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync, statfsSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
@@ -85,7 +85,8 @@ test('a full drive is left out, full drives refuse cleanly, and deletes make roo
     await makeBucket(s3, 'full')
     await put(s3, 'full', 'first', randomBody(500_000))
     // One drive full: writes go on without it.
-    writeFileSync(join(place.drives[0] ?? '', 'ballast'), Buffer.alloc(88 * 1024 * 1024))
+    const { bavail, bsize } = statfsSync(place.drives[0] ?? '')
+    writeFileSync(join(place.drives[0] ?? '', 'ballast'), Buffer.alloc(bavail * bsize - 2 * 1024 * 1024))
     await eventually('the full drive is seen', async () => {
       const status = (await server.admin('GET', '/admin/v1/status')) as StatusReport
       return status.drives.some((drive) => drive.health.state === 'full')

@@ -6,7 +6,6 @@ import {
   readdirSync,
   readSync,
   renameSync,
-  rmSync,
   statSync,
   writeSync,
 } from 'node:fs'
@@ -135,7 +134,7 @@ test('two drives replaced by blank ones are healed and proved; the other two may
   await fill(s3, 20, 'k', model)
   const [a = '', b = '', c = '', d = ''] = place.drives
   for (const drive of [a, b]) {
-    rmSync(drive, { recursive: true })
+    renameSync(drive, `${drive}-dead`)
     mkdirSync(drive)
   }
   await eventually(

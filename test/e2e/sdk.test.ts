@@ -118,6 +118,7 @@ test('user metadata, content headers and response overrides travel', async () =>
     new GetObjectCommand({ Bucket: 'sdk', Key: 'headers', ResponseContentType: 'application/other' }),
   )
   assert.equal(got.ContentType, 'application/other')
+  await got.Body?.transformToByteArray()
 })
 
 test('every checksum algorithm of the SDK is verified, stored and returned', async () => {
@@ -193,6 +194,7 @@ test('lib-storage uploads in parts, with an ETag and checksum of parts, and part
   const second = await s3.send(new GetObjectCommand({ Bucket: 'sdk', Key: 'parts', PartNumber: 2 }))
   assert.equal(second.ContentLength, 5 * 1024 * 1024)
   assert.equal(second.PartsCount, 4)
+  assert.equal((await second.Body?.transformToByteArray())?.length, 5 * 1024 * 1024)
 })
 
 test('an upload can be given up, and leaves nothing to list', async () => {

@@ -261,6 +261,8 @@ export class LmdbReader {
   readonly #db: Db
 
   constructor(path: string) {
+    // LMDB would make the directory, and so a false drive where one was taken away.
+    if (!existsSync(`${path}/data.mdb`)) throw new MetadataError('corrupt', 'the view is gone')
     this.#db = openDb(path)
   }
 

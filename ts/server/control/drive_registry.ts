@@ -20,6 +20,7 @@ import type { DriveEvent, MonitoredDrive } from '../../drive/health_monitor.js'
 import { LocalDrive } from '../../drive/local_drive.js'
 import { openDrives } from '../../drive/open_drives.js'
 import type { OpenedDrives, OpenedPlace } from '../../drive/open_drives.js'
+import { MetadataError } from '../../meta/engine.js'
 import type { MetadataEngine } from '../../meta/engine.js'
 import type { DriveRecord } from '../../meta/schema.js'
 import type { Config } from '../config/settings.js'
@@ -60,6 +61,7 @@ export class DriveRegistry {
   #places: Place[] = []
   #topology: Topology | undefined
   #nextRow = 0
+  #healing = new Set<number>()
   #client: MetadataEngine | undefined
   #watcher: DriveWatcher | undefined
   /** Replacements run one after the other. */
@@ -106,6 +108,17 @@ export class DriveRegistry {
     const { parity, setCount, setSize } = this.#opened.layout
     const wanted = this.#config.metadataCopies === AUTO ? parity + 1 : this.#config.metadataCopies
     return Math.min(wanted, setCount * setSize)
+  }
+
+  /** Replacements that are not yet proved to hold everything, as metadata says now. */
+  healingDrives(): Set<number> {
+    try {
+      this.#client?.reader.refresh()
+      this.#healing = new Set((this.#client?.reader.drives() ?? []).filter((r) => r.healing).map((r) => r.number))
+    } catch (error) {
+      if (!(error instanceof MetadataError)) throw error
+    }
+    return this.#healing
   }
 
   describe(): string {

@@ -1,4 +1,5 @@
 /** What the server knows of itself, gathered for the admin API, health and metrics. */
+import { MetadataError } from '../../meta/engine.js'
 import type { MetadataEngine, MetadataStatus } from '../../meta/engine.js'
 import type { BackgroundProgress } from '../../store/background/progress.js'
 import type { BackupReport, DriveReport, SetReport, StatusReport } from '../admin/api.js'
@@ -21,6 +22,7 @@ export class ServerState {
   stopping = false
   readonly startedMs: number = Date.now()
   readonly #parts: StateParts
+  #counts: StatusReport['counts'] = { buckets: 0, objects: 0, bytes: 0, garbage: 0, heals: 0 }
   #backup: BackupReport = { state: 'idle', path: '', done: 0, total: 0, position: 0, error: '' }
 
   constructor(parts: StateParts) {
@@ -55,16 +57,17 @@ export class ServerState {
   drives(): DriveReport[] {
     const { registry } = this.#parts
     const copies = new Set(registry.metadataDrives.map((drive) => drive.number))
+    const healing = registry.healingDrives()
     return registry.topology.drives
       .filter((drive) => drive.state === 'member')
-      .map(({ number, driveId, path, set, position, epoch, healing, row }) => ({
+      .map(({ number, driveId, path, set, position, epoch, row }) => ({
         number,
         driveId,
         path,
         set,
         position,
         epoch,
-        healing,
+        healing: healing.has(number),
         health: registry.driveTable.row(row).health,
         metadataCopy: copies.has(number),
       }))
@@ -95,10 +98,19 @@ export class ServerState {
     })
   }
 
+  /** The last known ones while no metadata copy can be read. */
   counts(): StatusReport['counts'] {
     const { reader } = this.#parts.client
-    reader.refresh()
-    return reader.counts()
+    for (let attempt = 0; attempt < 2; attempt++) {
+      try {
+        reader.refresh()
+        this.#counts = reader.counts()
+        break
+      } catch (error) {
+        if (!(error instanceof MetadataError)) throw error
+      }
+    }
+    return this.#counts
   }
 
   metadataStatus(): Promise<MetadataStatus> {
