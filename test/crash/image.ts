@@ -7,7 +7,7 @@
  * sectors; every name of a directory with unsynced changes ends as it was synced or after any of those changes.
  * Nothing else is ever lost: what a finished sync covered is there.
  */
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 
 const HEADER_SIZE = 40
@@ -102,9 +102,14 @@ class Replay {
   readonly #started = new Map<bigint, SyncStarted>()
   readonly #writing = new Map<bigint, { change: Change; file: FileNode; durable: boolean }>()
 
-  constructor(rootPath: string, rootInode: bigint) {
-    this.#rootPath = rootPath
-    this.#byInode.set(rootInode, this.root)
+  constructor(trace: Trace) {
+    this.#rootPath = trace.rootPath
+    this.#byInode.set(trace.rootInode, this.root)
+    for (const { name, inode } of trace.directories) {
+      const node = this.#remember(inode, newDirectory())
+      this.root.now.set(name, node)
+      this.root.synced.set(name, node)
+    }
   }
 
   record(
@@ -269,15 +274,13 @@ export interface Trace {
   /** The directory the recorder watched, resolved, and its inode number. */
   rootPath: string
   rootInode: bigint
-}
-
-export function readTrace(path: string, rootPath: string, rootInode: bigint): Trace {
-  return { bytes: readFileSync(path), rootPath, rootInode }
+  /** Directories in the root that were there, durably, before the recording began. */
+  directories: readonly { name: string; inode: bigint }[]
 }
 
 /** Writes into `target` a tree that a power cut at byte `cut` of the trace may have left. */
 export function cutAt(trace: Trace, cut: number, target: string, draw: Draw): void {
-  const replay = new Replay(trace.rootPath, trace.rootInode)
+  const replay = new Replay(trace)
   const { bytes } = trace
   for (let at = 0; at + HEADER_SIZE <= bytes.length; ) {
     const total = bytes.readUInt32LE(at)

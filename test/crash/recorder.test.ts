@@ -15,8 +15,8 @@ after(() => {
 /** Writes 30 files with tmp + sync + rename + directory sync, and one log in place; prints what is durable when. */
 const PROGRAM = `
 const fs = require('node:fs')
-const root = process.env.OSTRAKA_TRACE_ROOT
-const position = () => fs.statSync(process.env.OSTRAKA_TRACE).size
+const root = process.env.RECORDER_ROOT
+const position = () => fs.statSync(process.env.RECORDER_TRACE).size
 const syncDir = (path) => { const d = fs.openSync(path, 'r'); fs.fsyncSync(d); fs.closeSync(d) }
 fs.mkdirSync(root + '/d'); syncDir(root)
 const log = fs.openSync(root + '/d/log', 'w'); syncDir(root + '/d')

@@ -1,9 +1,8 @@
 /** Compiles the recorder once per test process and says how to run a program under it. */
 import { execFileSync } from 'node:child_process'
-import { mkdtempSync, realpathSync, rmSync, statSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { readTrace } from './image.js'
 import type { Trace } from './image.js'
 
 const RECORDER_SOURCE = join(import.meta.dirname, '../../../test/crash/recorder.c')
@@ -15,6 +14,7 @@ export class Recording {
   readonly #tracePath: string
   readonly #library: string
   readonly #rootInode: bigint
+  readonly #directories: { name: string; inode: bigint }[] = []
 
   constructor() {
     this.directory = mkdtempSync(join(realpathSync(tmpdir()), 'ostraka-crash-'))
@@ -25,9 +25,17 @@ export class Recording {
     execFileSync('gcc', ['-shared', '-fPIC', '-O2', '-o', this.#library, RECORDER_SOURCE, '-ldl', '-lpthread'])
   }
 
+  /** Makes a directory in the root that counts as durable; call before the program starts. */
+  makeDirectory(name: string): string {
+    const path = join(this.root, name)
+    mkdirSync(path)
+    this.#directories.push({ name, inode: statSync(path, { bigint: true }).ino })
+    return path
+  }
+
   /** Variables for the program to be recorded. Everything it changes must lie below `root`. */
   environment(): Record<string, string> {
-    return { LD_PRELOAD: this.#library, OSTRAKA_TRACE: this.#tracePath, OSTRAKA_TRACE_ROOT: this.root }
+    return { LD_PRELOAD: this.#library, RECORDER_TRACE: this.#tracePath, RECORDER_ROOT: this.root }
   }
 
   /** Bytes of trace so far: whatever the program did before now lies below this offset. */
@@ -36,7 +44,12 @@ export class Recording {
   }
 
   trace(): Trace {
-    return readTrace(this.#tracePath, this.root, this.#rootInode)
+    return {
+      bytes: readFileSync(this.#tracePath),
+      rootPath: this.root,
+      rootInode: this.#rootInode,
+      directories: this.#directories,
+    }
   }
 
   remove(): void {
