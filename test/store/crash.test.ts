@@ -81,7 +81,7 @@ async function crashRun(seed: number, lives: number, engine: 'simulated' | 'loca
 for (const engine of ['simulated', 'local'] as const) {
   const name = engine === 'local' ? 'the log on the drives' : 'metadata that answers at once'
   test(`a kill or power cut at any step keeps what was acknowledged, leaks nothing: ${name}`, async (t) => {
-    const runs = long ? 1000 : 25
+    const runs = Number(process.env['OSTRAKA_TEST_RUNS'] ?? (long ? 400 : 25))
     t.diagnostic(`seeds ${String(firstSeed)}..${String(firstSeed + runs - 1)} (OSTRAKA_TEST_SEED sets the first)`)
     let operations = 0
     for (let i = 0; i < runs; i++) {

@@ -104,7 +104,7 @@ async function faultRun(seed: number, engine: 'simulated' | 'local'): Promise<nu
 for (const engine of ['simulated', 'local'] as const) {
   const name = engine === 'local' ? 'the log on the drives' : 'metadata apart'
   test(`with up to m drives of a set bad in any way every object is right, then all is healed: ${name}`, async (t) => {
-    const runs = long ? 300 : 10
+    const runs = Number(process.env['OSTRAKA_TEST_RUNS'] ?? (long ? 200 : 10))
     t.diagnostic(`seeds ${String(firstSeed)}..${String(firstSeed + runs - 1)} (OSTRAKA_TEST_SEED sets the first)`)
     let operations = 0
     for (let i = 0; i < runs; i++) {

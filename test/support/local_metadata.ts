@@ -54,6 +54,7 @@ class EngineClientReader extends SnapshotReader {
 
 export class LocalMetadata {
   readonly engine: LocalEngine
+  readonly #copies: number
   /** The process is gone. */
   dead = false
   /** Called for every command before it is proposed; may throw MetadataError, or return a promise to hold it back. */
@@ -62,8 +63,9 @@ export class LocalMetadata {
   loseAnswer: (command: Command) => boolean = () => false
   readonly notes: string[]
 
-  private constructor(engine: LocalEngine, notes: string[]) {
+  private constructor(engine: LocalEngine, copies: number, notes: string[]) {
     this.engine = engine
+    this.#copies = copies
     this.notes = notes
   }
 
@@ -71,6 +73,7 @@ export class LocalMetadata {
     store: LocalMetadataStore,
     drives: ReadonlyMap<number, SimulatedDrive>,
     copies: number,
+    now: () => number,
   ): Promise<LocalMetadata> {
     const notes: string[] = []
     const engine = await LocalEngine.open({
@@ -80,9 +83,10 @@ export class LocalMetadata {
       log: { fileSize: 1 << 20 },
       flushEveryMs: 20,
       replaceAfterMs: 0,
+      now,
       note: (message) => notes.push(message),
     })
-    return new LocalMetadata(engine, notes)
+    return new LocalMetadata(engine, copies, notes)
   }
 
   /** Log records applied: progress, for the virtual clock. */
@@ -110,6 +114,15 @@ export class LocalMetadata {
       status: () => engine.status(),
       backup: (path, onProgress) => engine.backup(path, onProgress),
       close: () => Promise.resolve(),
+    }
+  }
+
+  /** Makes the missing copies, as the engine does by itself when it is given time. */
+  async remakeCopies(): Promise<void> {
+    for (let i = 0; i < 20; i++) {
+      const { copies } = await this.engine.status()
+      if (copies.filter((copy) => copy.state === 'online').length >= this.#copies) return
+      await this.engine.remakeCopies()
     }
   }
 

@@ -203,6 +203,9 @@ export class SimulatedStore {
     this.background.driveHealer.retryNow()
     for (const set of this.#backgroundSets.keys()) this.background.presence.request(set)
     for (let round = 0; round < rounds; round++) {
+      // What the health monitor does: a drive that was taken out, and is well again, serves again.
+      for (const [number, row] of this.rows) if (!this.drive(number).missing) row.set('online', 'none')
+      if (this.metadata instanceof LocalMetadata) await this.run(this.metadata.remakeCopies())
       this.background.orphanSearch.startNow()
       for (const job of this.background.jobs) await this.runJob(job)
       this.clock.advance(60_000)
@@ -285,7 +288,8 @@ export class SimulatedStore {
     }
     if (this.metadata instanceof LocalMetadata && !this.metadata.dead) return
     const here = new Map([...this.drives].filter(([, drive]) => !drive.missing))
-    this.metadata = await this.run(LocalMetadata.open(this.localStore, here, this.options.m + 1))
+    const now = (): number => 1e12 + this.clock.now()
+    this.metadata = await this.run(LocalMetadata.open(this.localStore, here, this.options.m + 1, now))
   }
 
   async #addDrive(number: number): Promise<void> {
