@@ -142,6 +142,11 @@ describe('health monitor', () => {
     assert.equal(drive.io.pending, 1)
     for (const fire of timers.slice()) fire()
     await Promise.all([first, second])
+    assert.equal(drive.row.state, 'online', 'one missed deadline is forgiven')
+    const third = monitor.probeAll()
+    for (let i = 0; i < 5; i++) await new Promise(setImmediate)
+    for (const fire of timers.slice()) fire()
+    await third
     assert.equal(drive.row.state, 'slow')
     release()
     await monitor.probeAll()

@@ -6,7 +6,7 @@
  * is expected there, write + sync + read back + unlink a file in tmp/ (each time for a drive that is out, else now and
  * then), and ask for free space. A drive that is out comes back when all of that succeeded, and only then.
  *
- * Probes of one drive never overlap: a drive that hangs holds one of them until its deadline.
+ * Probes are foreground work: a long queue of heals must not look like a drive that hangs. Probes of one drive never overlap: a drive that hangs holds one of them until its deadline.
  */
 import type { DriveHealth, DriveState } from './drive.js'
 import type { DriveRow, HealthReason, MediumReads } from './drive_table.js'
@@ -121,9 +121,11 @@ export class HealthMonitor {
     } catch (error) {
       if (!(error instanceof IoError)) throw error
       if (error.code === 'ESHUTDOWN' || error.code === 'EAGAIN') return
+      if (row.state === 'offline' && row.reason === 'operator') return
       const out = outcomeOf(error)
-      // A drive that is slow is only taken out by its own deadlines if it still served; one that is out stays out.
-      if (row.state !== 'offline' || row.reason !== 'operator') row.set(out.state, out.reason)
+      // One missed deadline may be a busy drive or a busy machine: the table counts, as it does for everyone.
+      if (out.state === 'slow') row.failed('write', error.code)
+      else row.set(out.state, out.reason)
     }
   }
 
@@ -134,7 +136,7 @@ export class HealthMonitor {
     if (!(await io.lock())) return { state: 'refused', reason: 'format' }
     const identity = await this.#identity(item)
     if (identity !== undefined || format === undefined) return identity ?? { state: 'offline', reason: 'notOpened' }
-    const [space] = await io.run([{ op: 'space' }], { deadlineMs, background: true }) as [DriveSpace]
+    const [space] = await io.run([{ op: 'space' }], { deadlineMs }) as [DriveSpace]
     const reserve = reserveOf(space.totalBytes, reserveBytes)
     row.setSpace(space.totalBytes, space.freeBytes, reserve)
     if (row.state !== 'online' || item.probes++ % writeEvery === 0) {
@@ -177,7 +179,7 @@ export class HealthMonitor {
     const path = `tmp/probe.${process.pid.toString(16)}.${(++this.#lastProbe).toString(16)}`
     const written = Uint8Array.from({ length: PROBE_SIZE }, () => Math.floor(Math.random() * 256))
     const read = new Uint8Array(PROBE_SIZE)
-    const options = { deadlineMs: this.#options.deadlineMs, background: true }
+    const options = { deadlineMs: this.#options.deadlineMs }
     const file = LAST_OPENED
     const readBack = (direct: boolean): Promise<unknown> => io.run([
       { op: 'open', path, mode: 'read', direct }, { op: 'read', file, offset: 0, into: read }, { op: 'close', file },

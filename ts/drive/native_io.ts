@@ -59,7 +59,7 @@ export class NativeDriveIo implements DriveIo {
   async refresh(): Promise<void> {
     const batch = new IoBatch(1)
     batch.onDrive(Kind.refresh)
-    await this.#submit(batch, { deadlineMs: this.#deadlineMs, background: true }, () => 'refresh')
+    await this.#submit(batch, { deadlineMs: this.#deadlineMs }, () => 'refresh')
   }
 
   async close(timeoutMs = 10_000): Promise<void> {

@@ -167,7 +167,12 @@ export class SimulatedDisk {
 
   unlink(path: string): void {
     const found = this.lookUp(path)
-    if (found === undefined) return
+    if (found === undefined) {
+      const names = namesOf(path)
+      const above = names.map((_, count) => this.lookUp(names.slice(0, count).join('/')))
+      if (above.some((node) => node?.kind === 'file')) throw fail('ENOTDIR', 'unlink', path)
+      return
+    }
     if (found.kind !== 'file') throw fail('EISDIR', 'unlink', path)
     const [parent, name] = this.#parent(path, 'unlink')
     change(parent, name, undefined)
