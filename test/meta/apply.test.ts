@@ -142,6 +142,21 @@ describe('apply: objects and data ids', () => {
     verifyView(machine.view)
   })
 
+  it('keeps keys out that could not be told from other records', () => {
+    const machine = machineWithBucket()
+    machine.ok(putObject(1, 'a'))
+    for (const key of ['', 'a\0', '\0', 'x'.repeat(1025)]) {
+      assert.equal(machine.refused(putObject(1, key)), 'InvalidRequest')
+      assert.equal(machine.refused(createUpload(key, 'id')), 'InvalidRequest')
+    }
+    machine.ok(putObject(1, 'x'.repeat(1024)))
+    const query = { bucketId: 1, delimiter: '', after: '', limit: 10 }
+    assert.deepEqual(machine.reader.list({ ...query, prefix: 'a\0\x10' }).entries, [])
+    assert.equal(machine.reader.list({ ...query, prefix: '', after: 'a\0\x10' }).entries.length, 1)
+    assert.equal(machine.reader.object(1, 'a\0'), undefined)
+    assert.equal(machine.reader.object(1, ''), undefined)
+  })
+
   it('queues a heal for positions that were never written, and ends it when they are healed', () => {
     const machine = machineWithBucket()
     const id = dataId(1)

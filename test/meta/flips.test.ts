@@ -10,7 +10,7 @@ import { FileIo } from './file_io.js'
 import type { FlipAnswer, FlipJob } from './flip_child.js'
 import { createBucket, dataId, part, putObject } from './support.js'
 
-const FLIPS = process.env.OSTRAKA_TEST_LONG === undefined ? 12 : 600
+const FLIPS = Number(process.env.OSTRAKA_TEST_FLIPS ?? (process.env.OSTRAKA_TEST_LONG === undefined ? 12 : 600))
 const SEED = Number(process.env.OSTRAKA_TEST_SEED ?? randomInteger(Math.random, 2 ** 31))
 const KEYS = 400
 

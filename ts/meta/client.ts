@@ -8,8 +8,9 @@
  * - When the port closes, what was sent is 'unknown' and everything else is 'unavailable'.
  */
 import type { MessagePort } from 'node:worker_threads'
-import { encodeRequest } from './apply/apply.js'
+import { encodeRequest, readApplied } from './apply/apply.js'
 import { MAX_REQUEST_ID } from './apply/requests.js'
+import { CheckedView } from './chain.js'
 import type { Command, CommandResult } from './command.js'
 import type { ClientConnection, ErrorMessage, FromEngine, Proposal, ProposalResult, ToEngine } from './engine_port.js'
 import { MetadataError } from './engine.js'
@@ -170,6 +171,8 @@ class ClientReader extends SnapshotReader {
   }
 
   protected take(): ViewSnapshot & { release(): void } {
+    // In this order: a primary named later has applied at least as much.
+    const { applied } = this.#published
     const { generation, path } = this.#published.primary()
     if (this.#view?.generation !== generation) {
       void this.#view?.reader.close()
@@ -180,7 +183,15 @@ class ClientReader extends SnapshotReader {
         throw new MetadataError('corrupt', `the view cannot be opened: ${String(error)}`, { cause: error })
       }
     }
-    return this.#view.reader.snapshot()
+    const snapshot = this.#view.reader.snapshot()
+    try {
+      const { index } = readApplied(new CheckedView(snapshot))
+      if (index < applied) throw new MetadataError('corrupt', `the view is at ${String(index)}, not ${String(applied)}`)
+      return snapshot
+    } catch (error) {
+      snapshot.release()
+      throw error
+    }
   }
 
   protected doubt(error: unknown): void {

@@ -52,17 +52,19 @@ export interface CopySetsFound {
 /** The newest copy set of any of these drives. */
 export async function readCopySets(drives: readonly MetaDrive[]): Promise<CopySetsFound> {
   const found: CopySetsFound = { newest: undefined, problems: new Map() }
-  for (const drive of drives) {
-    try {
-      const bytes = await readSmall(drive.io, FILE, LARGEST)
-      if (bytes === undefined) continue
-      const set = decodeCopySet(bytes)
-      if (typeof set === 'string') found.problems.set(drive.number, `${FILE}: ${set}`)
-      else if (found.newest === undefined || set.generation > found.newest.generation) found.newest = set
-    } catch (error) {
-      found.problems.set(drive.number, `${FILE}: ${String(error)}`)
-    }
-  }
+  await Promise.all(
+    drives.map(async (drive) => {
+      try {
+        const bytes = await readSmall(drive.io, FILE, LARGEST)
+        if (bytes === undefined) return
+        const set = decodeCopySet(bytes)
+        if (typeof set === 'string') found.problems.set(drive.number, `${FILE}: ${set}`)
+        else if (found.newest === undefined || set.generation > found.newest.generation) found.newest = set
+      } catch (error) {
+        found.problems.set(drive.number, `${FILE}: ${String(error)}`)
+      }
+    }),
+  )
   return found
 }
 

@@ -25,13 +25,14 @@ const STEPS = 8
 
 const ZERO = 0
 
-export function listObjects(state: StateReader, query: ListQuery): ListPage {
+export function listObjects(state: StateReader, given: ListQuery): ListPage {
+  const query = { ...given, after: beforeZero(given.after) }
   const base = bucketPrefix(query.bucketId)
   const prefix = Buffer.concat([base, Buffer.from(query.prefix, 'utf8')])
   const end = afterPrefix(prefix)
   const delimiter = Buffer.from(query.delimiter, 'utf8')
   const page: ListPage = { entries: [], truncated: false, next: '' }
-  if (query.limit <= 0) return page
+  if (query.limit <= 0 || query.prefix.includes('\0')) return page
   let from: Buffer | undefined = startOf(query.bucketId, query, prefix, delimiter)
   let last = ''
   while (from !== undefined) {
@@ -71,6 +72,12 @@ export function listObjects(state: StateReader, query: ListQuery): ListPage {
   return page
 }
 
+/** No key has a zero, so a marker with one means the same as what stands before it. */
+function beforeZero(marker: string): string {
+  const at = marker.indexOf('\0')
+  return at < 0 ? marker : marker.slice(0, at)
+}
+
 /** Where the scan starts: behind `after`, and behind all of it when it is a common prefix. */
 function startOf(bucketId: number, query: ListQuery, prefix: Buffer, delimiter: Buffer): Buffer | undefined {
   if (query.after === '') return prefix
@@ -96,13 +103,14 @@ function firstKey(bucketId: number): Buffer {
 }
 
 /** Open uploads, by key and then by upload id, from the index of the bucket. */
-export function listUploads(state: StateReader, query: UploadListQuery): UploadListPage {
+export function listUploads(state: StateReader, given: UploadListQuery): UploadListPage {
+  const query = { ...given, keyMarker: beforeZero(given.keyMarker) }
   const base = openUploadsPrefix(query.bucketId)
   const prefix = Buffer.concat([base, Buffer.from(query.prefix, 'utf8')])
   const end = afterPrefix(prefix)
   const delimiter = Buffer.from(query.delimiter, 'utf8')
   const page: UploadListPage = { entries: [], truncated: false, nextKeyMarker: '', nextUploadIdMarker: '' }
-  if (query.limit <= 0) return page
+  if (query.limit <= 0 || query.prefix.includes('\0')) return page
   let last = { key: '', uploadId: '' }
   let from: Buffer | undefined = uploadStart(base, prefix, delimiter, query)
   while (from !== undefined) {

@@ -1,7 +1,7 @@
 /**
  * Reads of the metadata view: synchronous, from any thread, from one snapshot between two calls of `refresh`.
  * Every value's checksum is verified, and every step of a scan (and every miss) is verified against the chain
- * (view.ts), so a damaged view gives MetadataError 'corrupt', never a wrong or short answer; the reader reports the
+ * (`chain.ts`), so a damaged view gives MetadataError 'corrupt', never a wrong or short answer; the reader reports the
  * view as doubtful and the caller retries after `refresh`, which moves to another copy.
  */
 import type {

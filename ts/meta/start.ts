@@ -57,11 +57,8 @@ export async function openCopies(drives: readonly MetaDrive[], options: StartOpt
       `none of the drives with current metadata is here (drive ${newest.members.join(', ')}); a copy on another drive is stale`,
     )
   }
-  const found: Candidate[] = []
-  for (const drive of members) {
-    const candidate = await openCandidate(drive, options)
-    if (candidate !== undefined) found.push(candidate)
-  }
+  const candidates = await Promise.all(members.map((drive) => openCandidate(drive, options)))
+  const found = candidates.filter((candidate) => candidate !== undefined)
   if (found.length === 0) {
     throw new MetadataError(
       'corrupt',
@@ -152,7 +149,7 @@ async function openView(
   for (const name of names) {
     if (opened === undefined) {
       try {
-        opened = { view: await views.open(drive, name, unclean), name }
+        opened = { view: await views.open(drive, name, unclean, (text) => { options.note(`${who}: ${text}`) }), name }
         continue
       } catch (error) {
         options.note(`${who}, ${name}: ${error instanceof Error ? error.message : String(error)}`)

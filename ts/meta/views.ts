@@ -12,19 +12,28 @@ export interface ViewFactory {
   list(drive: MetaDrive): Promise<string[]>
   create(drive: MetaDrive, name: string): Promise<ViewStore>
   /** With `verify`, everything in it is checked first. Throws MetadataError 'corrupt'. */
-  open(drive: MetaDrive, name: string, verify: boolean): Promise<ViewStore>
+  open(drive: MetaDrive, name: string, verify: boolean, note: (message: string) => void): Promise<ViewStore>
   remove(drive: MetaDrive, name: string): Promise<void>
   /** What readers in other threads open. */
   path(drive: MetaDrive, name: string): string
 }
 
+/** Between two notes about how far a check has come. */
+const NOTE_MS = 5_000
+
 const NAME = /^view-[0-9a-f]{1,12}$/
 
-/** A name that none of `names` has, and that was not used before as long as the newest is kept. */
+/**
+ * A name that was never used before on this drive: LMDB knows an open view of this process by its path, also when
+ * its files are gone. Names ascend with time.
+ */
 export function nextViewName(names: readonly string[]): string {
   const numbers = names.map((name) => Number.parseInt(name.slice('view-'.length), 16))
-  return `view-${(Math.max(0, ...numbers) + 1).toString(16)}`
+  lastName = Math.max(lastName, Date.now(), ...numbers) + 1
+  return `view-${lastName.toString(16)}`
 }
+
+let lastName = 0
 
 export const lmdbViews: ViewFactory = {
   async list(drive) {
@@ -34,11 +43,16 @@ export const lmdbViews: ViewFactory = {
     await makeDirectory(drive.io, `${META}/${name}`)
     return LmdbView.create(driveDurability(drive, `${META}/${name}`))
   },
-  async open(drive, name, verify) {
+  async open(drive, name, verify, note) {
     const files = driveDurability(drive, `${META}/${name}`)
     if (verify) {
       LmdbView.recover(files.path)
-      await verifyInChild(files.path)
+      let said = Date.now()
+      await verifyInChild(files.path, (records) => {
+        if (Date.now() - said < NOTE_MS) return
+        said = Date.now()
+        note(`checked ${String(records)} records of the view after an unclean stop`)
+      })
     }
     return LmdbView.open(files)
   },

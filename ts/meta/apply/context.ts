@@ -3,7 +3,7 @@
  * `Refused`, which takes back everything the command changed.
  */
 import type { CommandValue, Refusal, WriteCondition } from '../command.js'
-import { afterPrefix, bucketKey, bucketNameKey, KIND, objectPrefix } from '../keys.js'
+import { afterPrefix, bucketKey, bucketNameKey, KIND, MAX_OBJECT_KEY, objectPrefix } from '../keys.js'
 import { unpack } from '../record.js'
 import type { BucketRecord, ObjectRecord, OrderKey } from '../schema.js'
 import type { Transaction } from './transaction.js'
@@ -27,6 +27,13 @@ export class Refused extends Error {
 
 export function refuse(refusal: Refusal, detail: string): never {
   throw new Refused(refusal, detail)
+}
+
+/** A key that could not be told from the records around it must never get in. */
+export function checkKey(key: string): void {
+  if (key === '' || key.includes('\0') || Buffer.byteLength(key) > MAX_OBJECT_KEY) {
+    refuse('InvalidRequest', `an object key has 1 to ${String(MAX_OBJECT_KEY)} bytes, none of them zero`)
+  }
 }
 
 export function needBucket(context: Context, bucketId: number): BucketRecord {

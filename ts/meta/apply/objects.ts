@@ -3,13 +3,14 @@ import type { Command, CommandValue } from '../command.js'
 import { afterPrefix, objectRecordKey, partPrefix } from '../keys.js'
 import { unpack } from '../record.js'
 import type { BucketRecord, ObjectRecord, UploadPartRecord } from '../schema.js'
-import { checkCondition, currentObject, needBucket, putBucket, refuse, Refused } from './context.js'
+import { checkCondition, checkKey, currentObject, needBucket, putBucket, refuse, Refused } from './context.js'
 import type { Context, Handled } from './context.js'
 import { checkDataId, disown, own } from './data_ids.js'
 
 export function putObject(context: Context, command: Extract<Command, { kind: 'putObject' }>): Handled {
   const { part, bucketId, key } = command
   const bucket = needBucket(context, bucketId)
+  checkKey(key)
   const size = part?.size ?? 0
   if (command.size !== size || (part !== undefined && part.location.geometry.partSize !== size)) {
     refuse('InvalidRequest', 'the sizes of object and part differ')
@@ -66,13 +67,15 @@ function dropObject(context: Context, current: { recordKey: Buffer; object: Obje
   if (object.body.kind === 'parts') dropParts(context, object.bucketId, object.key, object.body.uploadId)
 }
 
-/** Removes all part records of an upload and hands the parts to the collector. */
-export function dropParts(context: Context, bucketId: number, key: string, uploadId: string): void {
+/** Removes all part records of an upload and hands the parts to the collector; how many there were. */
+export function dropParts(context: Context, bucketId: number, key: string, uploadId: string): number {
   const prefix = partPrefix(bucketId, key, uploadId)
-  for (const entry of [...context.tx.scan(prefix, afterPrefix(prefix))]) {
+  const entries = [...context.tx.scan(prefix, afterPrefix(prefix))]
+  for (const entry of entries) {
     context.tx.remove(entry.key)
     disown(context, (unpack(entry.payload) as UploadPartRecord).location)
   }
+  return entries.length
 }
 
 /** True when something was deleted; deleting what is not there succeeds. */

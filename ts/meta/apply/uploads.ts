@@ -14,16 +14,19 @@ import {
 } from '../keys.js'
 import { unpack } from '../record.js'
 import type { BucketRecord, UploadPartRecord, UploadRecord } from '../schema.js'
-import { needBucket, putBucket, refuse } from './context.js'
+import { checkKey, needBucket, putBucket, refuse } from './context.js'
 import type { Context, Handled } from './context.js'
 import { checkDataId, disown, own } from './data_ids.js'
 import { dropParts } from './objects.js'
 
 export const MAX_PART_NUMBER = 10_000
+/** Open uploads and parts that go with a deleted bucket at most: one command must not hold up all others. */
+const MAX_DROPPED = 25_000
 
 export function createUpload(context: Context, command: Extract<Command, { kind: 'createUpload' }>): Handled {
   const { bucketId, key, uploadId } = command
   const bucket = needBucket(context, bucketId)
+  checkKey(key)
   const length = Buffer.byteLength(uploadId)
   if (length === 0 || length > MAX_UPLOAD_ID || uploadId.includes('\0')) refuse('InvalidRequest', 'upload id')
   const recordKey = uploadKey(bucketId, key, uploadId)
@@ -79,19 +82,22 @@ export function abortUpload(context: Context, command: Extract<Command, { kind: 
   return {}
 }
 
-function dropUpload(context: Context, upload: { bucketId: number; key: string; uploadId: string }): void {
-  dropParts(context, upload.bucketId, upload.key, upload.uploadId)
+function dropUpload(context: Context, upload: { bucketId: number; key: string; uploadId: string }): number {
+  const parts = dropParts(context, upload.bucketId, upload.key, upload.uploadId)
   context.tx.remove(uploadKey(upload.bucketId, upload.key, upload.uploadId))
   context.tx.remove(openUploadKey(upload.bucketId, upload.key, upload.uploadId))
+  return parts
 }
 
 /** Aborts every open upload of a bucket that is being deleted. */
 export function dropOpenUploads(context: Context, bucketId: number): void {
   const prefix = openUploadsPrefix(bucketId)
-  for (const entry of [...context.tx.scan(prefix, afterPrefix(prefix))]) {
+  let dropped = 0
+  for (const entry of context.tx.scan(prefix, afterPrefix(prefix))) {
     const end = entry.key.indexOf(0, prefix.length)
     const key = entry.key.toString('utf8', prefix.length, end)
-    dropUpload(context, { bucketId, key, uploadId: entry.key.toString('utf8', end + 1) })
+    dropped += 1 + dropUpload(context, { bucketId, key, uploadId: entry.key.toString('utf8', end + 1) })
+    if (dropped > MAX_DROPPED) refuse('BucketNotEmpty', 'too many open uploads and parts: abort them first')
   }
 }
 
