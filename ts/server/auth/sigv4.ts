@@ -149,7 +149,7 @@ function headerTime(headers: HeaderTable): { timestamp: string; timeText: string
   if (timeText === undefined || timeMs === undefined) {
     throw new S3Error('AccessDenied', 'AWS authentication requires a valid Date or x-amz-date header')
   }
-  return { timestamp: basicTimestamp(timeMs), timeText, timeMs }
+  return { timestamp: TIMESTAMP.test(timeText) ? timeText : basicTimestamp(timeMs), timeText, timeMs }
 }
 
 const PRESIGNED = [

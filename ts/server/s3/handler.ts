@@ -52,9 +52,13 @@ export function createS3Handler(options: S3Options): S3Handler {
   }
 }
 
-/** 16 hex digits, as S3's are. */
+const requestIdPrefix = randomBytes(4).toString('hex')
+let requestCount = randomBytes(4).readUInt32BE()
+
+/** 16 hex digits, as S3's are: drawn once for the thread, then counted. */
 function newRequestId(): string {
-  return randomBytes(8).toString('hex').toUpperCase()
+  requestCount = (requestCount + 1) >>> 0
+  return (requestIdPrefix + requestCount.toString(16).padStart(8, '0')).toUpperCase()
 }
 
 async function serve(exchange: Exchange, verifier: SigV4Verifier, admitted: boolean): Promise<void> {

@@ -90,15 +90,13 @@ export class RequestReader implements PieceSource {
     this.#timer = undefined
     this.#queue.length = 0
     this.#queuedBytes = 0
-    this.#failure ??= new S3Error('IncompleteBody')
+    if (!this.#ended) this.#failure ??= new S3Error('IncompleteBody')
     if (!this.#started) return
     this.#request.off('data', this.#onData)
     this.#request.off('end', this.#onEnd)
     this.#request.off('close', this.#onClose)
     if (!this.#ended) this.#request.pause()
-    const waiter = this.#waiter
-    this.#waiter = undefined
-    waiter?.reject(this.#failure)
+    if (this.#failure !== undefined) this.#fail(this.#failure)
   }
 
   #start(): void {
