@@ -210,7 +210,8 @@ describe('native DriveIo', () => {
     const source = `
       import { NativeDriveIo } from ${JSON.stringify(nativeModule)}
       const io = new NativeDriveIo(${JSON.stringify(newRoot())})
-      const ops = [{ op: 'open', path: 'x', mode: 'create' }, { op: 'write', file: -1, offset: 0, from: [new Uint8Array(100_000)] }]
+      const from = [new Uint8Array(100_000)]
+      const ops = [{ op: 'open', path: 'x', mode: 'create' }, { op: 'write', file: -1, offset: 0, from }]
       console.log(await io.run(ops).catch((error) => error.code + error.opIndex))
       await io.close()`
     const { stdout } = spawnSync('sh', [

@@ -1,7 +1,7 @@
 /**
  * The health of all drives of this process in shared memory: one row per drive, read and written by every thread.
  *
- * Any thread takes a drive out when it sees cause (`report`); only the health monitor, in the control thread, brings
+ * Any thread takes a drive out when it sees cause (`failed`); only the health monitor, in the control thread, brings
  * one back (`set`), after it has proved it. Row, 128 words of 32 bits:
  *
  *   word 0      state (index into STATES)            word 1      reason (index into REASONS)
@@ -12,8 +12,8 @@
  *   words 16-63, 64-111   latencies of reads, of writes: 48 counters, halved at every probe
  *   words 112-113   free bytes that new shards must leave (u64)
  *
- * Free bytes are set at every probe, and lowered by every thread for what it is about to write, so that the reserve holds
- * between probes too.
+ * Free bytes are set at every probe, and lowered by every thread for what it is about to write, so that the
+ * reserve holds between probes too.
  *
  * Latency counter i counts from 2^(i/3) to 2^((i+1)/3) units of 16 microseconds: 48 of them reach over a minute at
  * a resolution of 26 %.

@@ -1,12 +1,13 @@
 /**
- * format.json: what makes a directory a drive of a cluster. Two copies are kept, `format.json` and `format.copy.json`, so that
- * one damaged byte does not cost a drive; `readFormat` says which copy is bad, `repairFormat` rewrites it.
+ * format.json: what makes a directory a drive of a cluster. Two copies are kept, `format.json` and
+ * `format.copy.json`, so that one damaged byte does not cost a drive; `readFormat` says which copy is bad,
+ * `repairFormat` rewrites it.
  *
  * The file is one JSON object, for people to read, whose last member is a checksum over all others (XXH3-64, hex, of
  * the same text without it). Each copy is written to a temporary name, synced, renamed, and the directory synced.
  *
- * A drive is 'initialising' from its first format until the metadata of its new cluster is durable, then a 'member'. Formats
- * that never became members may be written anew: nothing was ever acknowledged on them.
+ * A drive is 'initialising' from its first format until the metadata of its new cluster is durable, then a
+ * 'member'. Formats that never became members may be written anew: nothing was ever acknowledged on them.
  */
 import { type DriveIo, IoError, type IoOp, LAST_OPENED } from './io.js'
 import { prepareLayout } from './layout.js'
@@ -52,7 +53,9 @@ const BLANK_ENTRIES: readonly string[] = ['lock', 'lost+found', 'tmp', 'shards',
 /** Reads both copies. Rejects with IoError when the drive cannot be read. */
 export async function readFormat(io: DriveIo, deadlineMs: number): Promise<FoundFormat> {
   const [names] = await io.run([{ op: 'list', path: '.' }], { deadlineMs }) as [string[]]
-  const copies = await Promise.all(FILES.map(async (path) => names.includes(path) ? readCopy(io, path, deadlineMs) : undefined))
+  const read = async (path: string): Promise<FoundFormat | undefined> =>
+    names.includes(path) ? readCopy(io, path, deadlineMs) : undefined
+  const copies = await Promise.all(FILES.map(read))
   const good = copies.filter((copy) => copy?.kind === 'format')
   const newer = copies.find((copy) => copy?.kind === 'newer')
   if (newer !== undefined) return newer
@@ -116,7 +119,9 @@ export function parseFormat(text: string): FoundFormat {
   if (typeof version === 'number' && version > DRIVE_FORMAT_VERSION) return { kind: 'newer', version }
   const format = formatOf(members)
   // Byte for byte what we write: a flip that JSON does not notice is damage all the same.
-  if (format === undefined || formatText(format) !== text) return { kind: 'damaged', detail: 'format.json is not as written' }
+  if (format === undefined || formatText(format) !== text) {
+    return { kind: 'damaged', detail: 'format.json is not as written' }
+  }
   return { kind: 'format', format, damaged: false }
 }
 
@@ -129,10 +134,12 @@ function formatOf(members: Record<string, unknown>): DriveFormat | undefined {
   const clusterId = text('clusterId')
   const driveId = text('driveId')
   const state = text('state')
-  if (clusterId === undefined || driveId === undefined || (state !== 'initialising' && state !== 'member')) return undefined
+  if (clusterId === undefined || driveId === undefined) return undefined
+  if (state !== 'initialising' && state !== 'member') return undefined
   const format: DriveFormat = {
-    clusterId, driveId, state, number: whole('number'), pool: whole('pool'), set: whole('set'), position: whole('position'),
-    epoch: whole('epoch'), setCount: whole('setCount'), setSize: whole('setSize'), parity: whole('parity'),
+    clusterId, driveId, state, number: whole('number'), pool: whole('pool'), set: whole('set'),
+    position: whole('position'), epoch: whole('epoch'), setCount: whole('setCount'), setSize: whole('setSize'),
+    parity: whole('parity'),
   }
   const { set, position, setCount, setSize, parity } = format
   const sound = Object.values(format).every((value) => !Number.isNaN(value)) && set < setCount && position < setSize &&
@@ -144,7 +151,8 @@ async function readCopy(io: DriveIo, path: string, deadlineMs: number): Promise<
   const into = new Uint8Array(MAX_SIZE)
   try {
     const [, size] = await io.run([
-      { op: 'open', path, mode: 'read' }, { op: 'read', file: LAST_OPENED, offset: 0, into }, { op: 'close', file: LAST_OPENED },
+      { op: 'open', path, mode: 'read' }, { op: 'read', file: LAST_OPENED, offset: 0, into },
+      { op: 'close', file: LAST_OPENED },
     ], { deadlineMs }) as [number, number]
     return parseFormat(Buffer.from(into.buffer, 0, size).toString('utf8'))
   } catch (error) {

@@ -1,12 +1,14 @@
 /**
- * Watches the drives from the control thread: probes each at an interval, brings back the ones that are well again, takes out
- * those that are not, and tells about every change of state, whichever thread made it.
+ * Watches the drives from the control thread: probes each at an interval, brings back the ones that are well
+ * again, takes out those that are not, and tells about every change of state, whichever thread made it.
  *
- * One probe of a drive: open its root anew (it may have been replaced), hold its lock, compare format.json with the drive that
- * is expected there, write + sync + read back + unlink a file in tmp/ (each time for a drive that is out, else now and
- * then), and ask for free space. A drive that is out comes back when all of that succeeded, and only then.
+ * One probe of a drive: open its root anew (it may have been replaced), hold its lock, compare format.json with
+ * the drive that is expected there, write + sync + read back + unlink a file in tmp/ (each time for a drive that
+ * is out, else now and then), and ask for free space. A drive that is out comes back when all of that succeeded,
+ * and only then.
  *
- * Probes are foreground work: a long queue of heals must not look like a drive that hangs. Probes of one drive never overlap: a drive that hangs holds one of them until its deadline.
+ * Probes are foreground work: a long queue of heals must not look like a drive that hangs. Probes of one drive
+ * never overlap: a drive that hangs holds one of them until its deadline.
  */
 import type { DriveHealth, DriveState } from './drive.js'
 import type { DriveRow, HealthReason, MediumReads } from './drive_table.js'

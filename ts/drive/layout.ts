@@ -1,4 +1,4 @@
-/** The directories of a drive: `tmp` for shards being written, and `shards` with 256 directories (see shard_file.ts). */
+/** The directories of a drive: `tmp` for shards being written, `shards` with 256 directories (see shard_file.ts). */
 import type { DriveIo, IoOp } from './io.js'
 
 /** Makes them, durably. Does nothing to what exists. */

@@ -4,8 +4,9 @@
  *   shards/xx/<data id>   xx = last byte of the data id; the bytes are those of shard_file.ts
  *   tmp/                  shards being written; emptied at start-up
  *
- * A shard is written under tmp/, synced, renamed to its name, and the directory synced: only then is it acknowledged. The 256
- * directories are made (and synced) once, by `prepareLayout` of layout.ts, before the first shard.
+ * A shard is written under tmp/, synced, renamed to its name, and the directory synced: only then is it
+ * acknowledged. The 256 directories are made (and synced) once, by `prepareLayout` of layout.ts, before the first
+ * shard.
  *
  * Every outcome is reported to the drive's row in the health table, by which any thread takes the drive out. What
  * failed is told to the caller as ShardError; a missing file counts as a missing shard only while `shards` is there.

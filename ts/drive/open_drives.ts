@@ -1,9 +1,10 @@
 /**
- * Opens the configured drives at start-up, in the control thread: locks and reads each, lets the roster decide, and formats
- * a new cluster. Drives that do not answer within the deadline count as unreadable and do not hold up the start.
+ * Opens the configured drives at start-up, in the control thread: locks and reads each, lets the roster decide,
+ * and formats a new cluster. Drives that do not answer within the deadline count as unreadable and do not hold up
+ * the start.
  *
- * A new cluster's drives are 'initialising' until `confirmMembers`, to be called when the cluster's first metadata is durable
- * and before anything is served.
+ * A new cluster's drives are 'initialising' until `confirmMembers`, to be called when the cluster's first metadata
+ * is durable and before anything is served.
  */
 import { randomUUID } from 'node:crypto'
 import { stat } from 'node:fs/promises'
@@ -95,7 +96,7 @@ function newFormat(clusterId: string, driveId: string, layout: RosterLayout, ind
 }
 
 function opened(
-  facts: { clusterId: string; layout: RosterLayout; created: boolean; places: OpenedPlace[] }, close: () => Promise<void>,
+  facts: Pick<OpenedDrives, 'clusterId' | 'layout' | 'created' | 'places'>, close: () => Promise<void>,
 ): OpenedDrives {
   const confirmMembers = async (): Promise<void> => {
     await Promise.all(facts.places.map(async (place) => {
@@ -107,7 +108,9 @@ function opened(
   return { ...facts, confirmMembers, close }
 }
 
-async function look(path: string, io: DriveIo | undefined, deadlineMs: number): Promise<FoundDrive & { mounted?: boolean }> {
+type Look = FoundDrive & { mounted?: boolean }
+
+async function look(path: string, io: DriveIo | undefined, deadlineMs: number): Promise<Look> {
   if (io === undefined) return { path, kind: 'missing' }
   try {
     if (!(await io.lock())) return { path, kind: 'locked' }
@@ -132,7 +135,7 @@ async function isMountPoint(path: string): Promise<boolean> {
 }
 
 /** Where every known drive is a mount point of its own, a blank directory that is none has probably lost its mount. */
-function markUnmounted(found: readonly (FoundDrive & { mounted?: boolean })[]): FoundDrive[] {
+function markUnmounted(found: readonly Look[]): FoundDrive[] {
   const known = found.filter((drive) => drive.kind === 'format')
   const allMounted = known.length > 0 && known.every((drive) => drive.mounted === true)
   return found.map((drive): FoundDrive => {
@@ -141,7 +144,7 @@ function markUnmounted(found: readonly (FoundDrive & { mounted?: boolean })[]): 
   })
 }
 
-/** Rewrites a format.json of which one copy is bad. A drive that cannot even take that shows it to the health monitor. */
+/** Rewrites a format.json of which one copy is bad. A drive that cannot take even that: the health monitor sees it. */
 async function repair(place: OpenedPlace): Promise<void> {
   if (!place.formatDamaged || place.format === undefined) return
   await repairFormat(place.io, place.format).catch((error: unknown) => {

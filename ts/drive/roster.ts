@@ -149,7 +149,8 @@ function unusable(found: readonly FoundDrive[]): string[] {
 
 /** The format that most drives agree with; undefined when two clusters have equally many. */
 function referenceFormat(found: readonly FoundDrive[]): DriveFormat | undefined {
-  const members = found.flatMap((drive) => drive.kind === 'format' && drive.format.state === 'member' ? [drive.format] : [])
+  const formats = found.flatMap((drive) => drive.kind === 'format' ? [drive.format] : [])
+  const members = formats.filter((format) => format.state === 'member')
   const counts = new Map<string, number>()
   for (const { clusterId } of members) counts.set(clusterId, (counts.get(clusterId) ?? 0) + 1)
   const most = Math.max(...counts.values())

@@ -19,7 +19,8 @@ export class LocalReader implements ShardReader {
   reading = 0
 
   constructor(
-    drive: DriveAccess, readers: OpenReaders, header: ShardHeader, headerSize: number, head: Uint8Array, options: ReadOptions,
+    drive: DriveAccess, readers: OpenReaders, header: ShardHeader, headerSize: number, head: Uint8Array,
+    options: ReadOptions,
   ) {
     this.#drive = drive
     this.#readers = readers

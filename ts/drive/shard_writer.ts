@@ -19,7 +19,8 @@ export class LocalWriter implements ShardWriter {
 
   /** `encoded` is the header as it goes into the file, `temporary` its path until then. */
   constructor(
-    drive: DriveAccess, header: ShardHeader, encoded: Uint8Array, temporary: string, options: ReadOptions, ended: () => void,
+    drive: DriveAccess, header: ShardHeader, encoded: Uint8Array, temporary: string, options: ReadOptions,
+    ended: () => void,
   ) {
     this.#drive = drive
     this.#ended = ended

@@ -213,8 +213,8 @@ TEST_CASE("reads past the cache give what plain reads give, at any offset") {
   const int error = OpenFile(fd, "x", kModeRead | kDirect, &direct);
   if (error == EINVAL) return;  // a file system without O_DIRECT
   REQUIRE(error == 0);
-  for (const size_t offset : {size_t{0}, size_t{1}, size_t{4095}, size_t{4096}, size_t{19'999}, size_t{20'000}, size_t{50'000}}) {
-    for (const size_t size : {size_t{0}, size_t{1}, size_t{5000}, size_t{30'000}}) {
+  for (const size_t offset : std::vector<size_t>{0, 1, 4095, 4096, 19'999, 20'000, 50'000}) {
+    for (const size_t size : std::vector<size_t>{0, 1, 5000, 30'000}) {
       std::vector<uint8_t> into(size + 1);
       uint64_t found = 0;
       REQUIRE(Read(*direct, offset, into.data(), size, &found) == 0);
