@@ -91,7 +91,9 @@ for (const [step, nth, size] of steps) {
     assert.equal(lost, step === 'append' || step === 'put' ? 1 : 0, 'but the slab itself is not used again')
     release()
     await turns()
-    assert.equal(drive.shards.size, 0, 'what the late call made is removed')
+    // Not deleted: the part may have an owner by now, and a heal may have put this very shard there.
+    const named = step === 'put' || step === 'commit' ? 1 : 0
+    assert.equal(drive.shards.size, named, 'a shard that got its name late stays')
     assert.equal(drive.temporary, 0)
     ;(drives[0] as MemoryDrive).state = 'offline'
     assert.ok(data.equals(await readBack(set, location)))

@@ -272,6 +272,25 @@ test('a drive that hangs is left out: writes go on, nothing waits for ever, and 
   await assertReadable({ sim, bodies })
 })
 
+test('a write that a drive finishes late does not take the healed shard away again', async () => {
+  const { sim, bodies } = await filled(1)
+  const late = [
+    sim.drive(3).addFault({ op: 'syncDir', path: /^shards/, times: 1, fault: { hang: true } }),
+    sim.drive(3).addFault({ op: 'unlink', path: /^shards/, times: 1, fault: { hang: true } }),
+  ]
+  bodies.set('late', randomBody(sim.random, 9000))
+  await put(sim, 'late', bodies.get('late')!)
+  assert.equal(sim.reader.counts().heals, 1)
+  // The drive serves again, and is healed, while a thread of it still hangs in the write.
+  sim.bringBack(3)
+  await sim.runJob(sim.background.healer)
+  assert.equal(sim.reader.counts().heals, 0)
+  await assertFullyHealthy(sim)
+  for (const end of late) end()
+  await sim.run(sim.worker().sets.get(0)!.settled(60_000))
+  await assertFullyHealthy(sim)
+})
+
 test('the scrub cursor survives a restart, and a torn or foreign file is as if there were none', async () => {
   const { sim } = await filled(1)
   const ios = [sim.drive(1).connect(), sim.drive(2).connect()]

@@ -3,7 +3,8 @@
  *
  *   1. Every shard asked for gets a drive: the one it lies on, or its replacement, or (when it was never written)
  *      a drive of the set that holds no shard of the part.
- *   2. A shard that already reads back whole from the medium of that drive is only compared; the others are written.
+ *   2. A shard that the location names, and that already reads back whole from the medium of its drive, is only
+ *      compared; the others are written.
  *   3. All stripes are swept once: k verified blocks give the missing ones, blocks beyond k are cross-checked.
  *   4. New shards are committed, then read back in full from the medium, and every checksum is compared with the
  *      one that was computed here. Only then is a shard reported as healed.
@@ -119,6 +120,11 @@ class PartHealer {
   }
 
   async #compareOrWrite(target: Target): Promise<void> {
+    // What a write was never told about may have a name that is not durable: only writing it anew makes it so.
+    if ((this.#location.drives[target.shard] ?? 0) === 0) {
+      target.mode = 'write'
+      return
+    }
     try {
       target.found = await this.#readMedium(target)
       target.mode = 'compare'

@@ -3,8 +3,10 @@
  * one, so that there is at most one append per drive and part at a time, in block order.
  *
  * Model: a lane is open until it is committed or out. It goes out at the first failure, or when a call to the drive
- * takes longer than the write deadline; then it takes no more cells, what it had queued is released, and what it may
- * have left on the drive is removed in the background, after the late call has settled.
+ * takes longer than the write deadline; then it takes no more cells, what it had queued is released, and its temporary
+ * file is removed in the background, after the late call has settled. A shard that already has its name is deleted
+ * only when the write as a whole has failed (`discard`): once the part may have an owner, a heal may have put that very
+ * shard there, and a delete that the drive carries out late would take it away again.
  *
  * Invariant: a cell's slab is released exactly once, as clean only when no drive can still be reading it.
  */
@@ -40,6 +42,7 @@ export class ShardLane {
   #drained: (() => void) | undefined
   /** The drive's own view of the call in flight: settles when the drive is really done with its buffers. */
   #call: Promise<unknown> = Promise.resolve()
+  #aborted: Promise<void> | undefined
   #discarded: Promise<void> | undefined
   /** The shard may have its name on the drive. */
   #named = false
@@ -135,8 +138,7 @@ export class ShardLane {
 
   #fail(error: Error): void {
     if (!this.#goOut(error)) return
-    this.#discarded ??= this.#clean()
-    this.#options.background(this.#discarded)
+    this.#options.background(this.#abort())
     this.#options.onOut(this)
   }
 
@@ -156,9 +158,13 @@ export class ShardLane {
     drained?.()
   }
 
+  #abort(): Promise<void> {
+    this.#aborted ??= this.#call.then(() => this.#writer?.abort())
+    return this.#aborted
+  }
+
   async #clean(): Promise<void> {
-    await this.#call
-    await this.#writer?.abort()
+    await this.#abort()
     if (!this.#named) return
     try {
       await this.drive.deleteShard(this.header.dataId)
