@@ -10,6 +10,7 @@ import type { MetaDrive } from '../../ts/meta/drive_files.js'
 import { MetadataError } from '../../ts/meta/engine.js'
 import { LocalEngine } from '../../ts/meta/local_engine.js'
 import { FileIo } from './file_io.js'
+import { putObject } from './support.js'
 
 export interface FlipJob {
   image: string
@@ -89,6 +90,13 @@ async function run(job: FlipJob): Promise<FlipAnswer> {
     flip(job)
   }
   let corrupt = 0
+  while (!check(engine, job.expected)) {
+    if (++corrupt > 50) return { outcome: 'refused', corrupt, detail: notes.join('; ') }
+    await new Promise((resolve) => setTimeout(resolve, 10))
+  }
+  // Writing on a damaged view is answered, or the view is moved away from.
+  const again = job.expected.map(([key, etag]) => engine.propose(putObject(1, key, undefined, etag)))
+  for (const result of await Promise.all(again)) if (!result.ok) throw new Error(`not written: ${JSON.stringify(result)}`)
   while (!check(engine, job.expected)) {
     if (++corrupt > 50) return { outcome: 'refused', corrupt, detail: notes.join('; ') }
     await new Promise((resolve) => setTimeout(resolve, 10))

@@ -6,11 +6,12 @@ import { tmpdir } from 'node:os'
 import { after, before, describe, it } from 'node:test'
 import { LocalEngine } from '../../ts/meta/local_engine.js'
 import { randomInteger, seededRandom } from '../../ts/util/random.js'
+import type { Random } from '../../ts/util/random.js'
 import { FileIo } from './file_io.js'
 import type { FlipAnswer, FlipJob } from './flip_child.js'
 import { createBucket, dataId, part, putObject } from './support.js'
 
-const FLIPS = Number(process.env.OSTRAKA_TEST_FLIPS ?? (process.env.OSTRAKA_TEST_LONG === undefined ? 12 : 600))
+const FLIPS = Number(process.env.OSTRAKA_TEST_FLIPS ?? (process.env.OSTRAKA_TEST_LONG === undefined ? 8 : 600))
 const SEED = Number(process.env.OSTRAKA_TEST_SEED ?? randomInteger(Math.random, 2 ** 31))
 const KEYS = 400
 
@@ -72,6 +73,13 @@ function filesOf(directory: string, below = ''): { file: string; size: number }[
   })
 }
 
+/** Anywhere; in LMDB every other time in the head of a page, where its own structure is. */
+function place(random: Random, file: string, size: number): number {
+  const page = 4096
+  if (!file.endsWith('data.mdb') || random() < 0.5) return randomInteger(random, size)
+  return randomInteger(random, Math.floor(size / page)) * page + randomInteger(random, 40)
+}
+
 describe('one changed byte in any file of the metadata', () => {
   for (const [name, live] of [['clean', false], ['killed', false], ['clean', true]] as const) {
     it(`gives the right answer, after an error or a restart at most, and is healed (${name}, ${live ? 'while running' : 'at rest'}, seed ${String(SEED)})`, async (t) => {
@@ -82,7 +90,7 @@ describe('one changed byte in any file of the metadata', () => {
       for (let flips = 0; flips < FLIPS; flips++) {
         const { file, size } = files[randomInteger(random, files.length)] as { file: string; size: number }
         const job: FlipJob = {
-          image: images[name], work: `${root}/work`, file, at: randomInteger(random, size), mask: 1 << randomInteger(random, 8), live, again: false, expected,
+          image: images[name], work: `${root}/work`, file, at: place(random, file, size), mask: 1 << randomInteger(random, 8), live, again: false, expected,
         }
         const text = `flip ${String(flips)}: ${file} at ${String(job.at)}, mask ${String(job.mask)}`
         let answer = await ask(job)

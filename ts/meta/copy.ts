@@ -1,7 +1,7 @@
 /** One metadata copy: a log and a view on one drive, as long as both can be trusted. */
 import { applyBatch, decodeBatch, readApplied } from './apply/apply.js'
 import { CheckedView, emptyView } from './chain.js'
-import { listNames, LOG, makeDirectory, META, removeDirectory, replaceFile, UNCLEAN } from './drive_files.js'
+import { listNames, LOG, makeDirectory, META, readSmall, removeDirectory, replaceFile, UNCLEAN } from './drive_files.js'
 import type { MetaDrive } from './drive_files.js'
 import { MetadataError } from './engine.js'
 import { CommandLog } from './log/command_log.js'
@@ -105,9 +105,17 @@ export async function wipeCopy(drive: MetaDrive, views: ViewFactory): Promise<bo
   return true
 }
 
-/** Says that the copy is in use: without a clean close, the next opening verifies its view. */
-export async function markUnclean(drive: MetaDrive): Promise<void> {
-  await replaceFile(drive.io, UNCLEAN, Buffer.from('in use\n'))
+/** Says that the copy is in use, and how many times in a row it was opened without a clean stop in between. */
+export async function markUnclean(drive: MetaDrive, starts = 1): Promise<void> {
+  await replaceFile(drive.io, UNCLEAN, Buffer.from(`${String(starts)}\n`))
+}
+
+/** How many times in a row the copy was opened and not closed cleanly: 0 after a clean stop. */
+export async function uncleanStarts(drive: MetaDrive): Promise<number> {
+  const bytes = await readSmall(drive.io, UNCLEAN, 1024)
+  if (bytes === undefined) return 0
+  const starts = Number.parseInt(bytes.toString('latin1'), 10)
+  return Number.isInteger(starts) && starts > 0 ? starts : 1
 }
 
 /** A copy of a store that has no commands yet. */

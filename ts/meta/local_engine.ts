@@ -22,7 +22,7 @@ import { applyBatch, decodeBatch, encodeBatch, encodeRequest } from './apply/app
 import type { Command, CommandResult } from './command.js'
 import { compareSlice } from './compare.js'
 import type { CompareProgress } from './compare.js'
-import { wipeCopy } from './copy.js'
+import { markUnclean, wipeCopy } from './copy.js'
 import type { MetadataCopy } from './copy.js'
 import { writeCopySet } from './copy_set.js'
 import type { CopySet } from './copy_set.js'
@@ -78,6 +78,7 @@ const BATCH_BYTES = 1 << 20
 /** A command may not be larger: it has to fit a frame. */
 const MAX_COMMAND_BYTES = 8 << 20
 const RETRY_COPY_MS = 5_000
+const STABLE_MS = 5 * 60_000
 
 interface Waiting {
   /** Encoded (`encodeRequest`). */
@@ -123,6 +124,8 @@ export class LocalEngine implements MetadataEngine {
   #care: Promise<void> | undefined
   #shortSinceMs: number | undefined
   #making = false
+  readonly #openedMs: number
+  #stable = false
   /** Drives known to hold no copy. */
   readonly #clean = new WeakSet<MetaDrive>()
   /** Log index that must stay because a copy is being made from it. */
@@ -130,6 +133,7 @@ export class LocalEngine implements MetadataEngine {
 
   private constructor(options: EngineOptions, drives: readonly MetaDrive[], { set, copies, lost }: Started) {
     this.#options = options
+    this.#openedMs = options.now()
     for (const drive of drives) this.#drives.set(drive.number, drive)
     this.#set = set
     this.#copies = copies
@@ -529,6 +533,7 @@ export class LocalEngine implements MetadataEngine {
       await this.#flushViews()
       await this.remakeCopies()
       await this.#removeStale()
+      await this.#noteStable()
     } catch (error) {
       this.#options.note(`metadata: ${String(error)}`)
     }
@@ -593,6 +598,13 @@ export class LocalEngine implements MetadataEngine {
       }
       this.#clean.add(drive)
     }
+  }
+
+  /** After a while without a crash, an unclean stop is the first again. */
+  async #noteStable(): Promise<void> {
+    if (this.#stable || this.#options.now() - this.#openedMs < STABLE_MS) return
+    this.#stable = true
+    for (const { drive } of this.#copies) await markUnclean(drive)
   }
 
   /** Called between batches with a copy that has every record. */

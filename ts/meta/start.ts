@@ -8,10 +8,10 @@
  *   remade from another; when there is no other, the start is refused with a clear message.
  */
 import { emptyView } from './chain.js'
-import { createEmptyCopy, markUnclean, MetadataCopy } from './copy.js'
+import { createEmptyCopy, markUnclean, MetadataCopy, uncleanStarts } from './copy.js'
 import { readCopySets, writeCopySet } from './copy_set.js'
 import type { CopySet } from './copy_set.js'
-import { exists, LOG, META, UNCLEAN } from './drive_files.js'
+import { exists, LOG, META } from './drive_files.js'
 import type { MetaDrive } from './drive_files.js'
 import { MetadataError } from './engine.js'
 import { CommandLog, LogCorrupt } from './log/command_log.js'
@@ -19,7 +19,7 @@ import type { LogOptions } from './log/command_log.js'
 import type { LogRecord } from './log/frame.js'
 import type { ViewStore } from './view_store.js'
 import { nextViewName } from './views.js'
-import type { ViewFactory } from './views.js'
+import type { Care, OpenedView, ViewFactory } from './views.js'
 
 export interface StartOptions {
   copies: number
@@ -125,10 +125,11 @@ async function openCandidate(drive: MetaDrive, options: StartOptions): Promise<C
       options.note(`${who}: it is gone`)
       return undefined
     }
-    const unclean = await exists(drive.io, UNCLEAN)
-    await markUnclean(drive)
+    const starts = await uncleanStarts(drive)
+    await markUnclean(drive, starts + 1)
     const log = await CommandLog.open(drive.io, LOG, options.log)
-    const { view, name } = await openView(drive, unclean, who, options)
+    const care: Care = starts === 0 ? 'trust' : starts === 1 ? 'verify' : 'remake'
+    const { view, name } = await openView(drive, care, who, options)
     return { drive, log, view, viewName: name }
   } catch (error) {
     options.note(`${who}: ${error instanceof Error ? error.message : String(error)}`)
@@ -139,24 +140,24 @@ async function openCandidate(drive: MetaDrive, options: StartOptions): Promise<C
 /** The newest finished view of a drive; the others are removed. */
 async function openView(
   drive: MetaDrive,
-  unclean: boolean,
+  care: Care,
   who: string,
   options: StartOptions,
 ): Promise<{ view: ViewStore | undefined; name: string }> {
   const { views } = options
   const names = (await views.list(drive)).sort((a, b) => b.length - a.length || (a < b ? 1 : -1))
-  let opened: { view: ViewStore; name: string } | undefined
+  let opened: OpenedView | undefined
   for (const name of names) {
-    if (opened === undefined) {
-      try {
-        opened = { view: await views.open(drive, name, unclean, (text) => { options.note(`${who}: ${text}`) }), name }
-        continue
-      } catch (error) {
-        options.note(`${who}, ${name}: ${error instanceof Error ? error.message : String(error)}`)
-      }
+    if (opened !== undefined) break
+    try {
+      opened = await views.open(drive, name, care, (text) => {
+        options.note(`${who}: ${text}`)
+      })
+    } catch (error) {
+      options.note(`${who}, ${name}: ${error instanceof Error ? error.message : String(error)}`)
     }
-    await views.remove(drive, name)
   }
+  for (const name of await views.list(drive)) if (name !== opened?.name) await views.remove(drive, name)
   return opened ?? { view: undefined, name: nextViewName(names) }
 }
 

@@ -1,22 +1,37 @@
 /** Making, opening and removing the views of a copy: in LMDB, or in memory for simulations. */
+import type { FileStat } from '../drive/io.js'
 import { META, driveDurability, listNames, makeDirectory, removeDirectory } from './drive_files.js'
 import type { MetaDrive } from './drive_files.js'
 import { MetadataError } from './engine.js'
 import { LmdbView } from './lmdb_view.js'
 import { SimulatedView, SimulatedViewMedium } from './simulated_view.js'
-import { verifyInChild } from './verify_child.js'
+import { remakeInChild, verifyInChild } from './verify_child.js'
 import type { ViewStore } from './view_store.js'
+
+/**
+ * How much a view is trusted: not at all after an unclean stop (`verify`: every record is checked in a process of
+ * its own, and a small view is written anew); `remake` after the second one in a row, whatever its size.
+ */
+export type Care = 'trust' | 'verify' | 'remake'
+
+export interface OpenedView {
+  view: ViewStore
+  name: string
+}
 
 export interface ViewFactory {
   /** Names of what looks like a view on this drive, finished or not. */
   list(drive: MetaDrive): Promise<string[]>
   create(drive: MetaDrive, name: string): Promise<ViewStore>
-  /** With `verify`, everything in it is checked first. Throws MetadataError 'corrupt'. */
-  open(drive: MetaDrive, name: string, verify: boolean, note: (message: string) => void): Promise<ViewStore>
+  /** Throws MetadataError 'corrupt'. The view may have another name afterwards. */
+  open(drive: MetaDrive, name: string, care: Care, note: (message: string) => void): Promise<OpenedView>
   remove(drive: MetaDrive, name: string): Promise<void>
   /** What readers in other threads open. */
   path(drive: MetaDrive, name: string): string
 }
+
+/** A view up to this size is written anew after every unclean stop: a matter of seconds. */
+const SMALL_VIEW = 128 << 20
 
 /** Between two notes about how far a check has come. */
 const NOTE_MS = 5_000
@@ -43,18 +58,26 @@ export const lmdbViews: ViewFactory = {
     await makeDirectory(drive.io, `${META}/${name}`)
     return LmdbView.create(driveDurability(drive, `${META}/${name}`))
   },
-  async open(drive, name, verify, note) {
+  async open(drive, name, care, note) {
     const files = driveDurability(drive, `${META}/${name}`)
-    if (verify) {
-      LmdbView.recover(files.path)
-      let said = Date.now()
-      await verifyInChild(files.path, (records) => {
-        if (Date.now() - said < NOTE_MS) return
-        said = Date.now()
-        note(`checked ${String(records)} records of the view after an unclean stop`)
-      })
+    if (care === 'trust') return { view: LmdbView.open(files), name }
+    const position = LmdbView.recover(files.path)
+    let said = Date.now()
+    const onProgress = (records: number): void => {
+      if (Date.now() - said < NOTE_MS) return
+      said = Date.now()
+      note(`checked ${String(records)} records of the view after an unclean stop`)
     }
-    return LmdbView.open(files)
+    const [{ size }] = (await drive.io.run([{ op: 'stat', path: `${META}/${name}/data.mdb` }])) as [FileStat]
+    if (care === 'verify' && size > SMALL_VIEW) {
+      await verifyInChild(files.path, onProgress)
+      return { view: LmdbView.open(files), name }
+    }
+    const target = nextViewName(await lmdbViews.list(drive))
+    await makeDirectory(drive.io, `${META}/${target}`)
+    const remade = driveDurability(drive, `${META}/${target}`)
+    await remakeInChild(files.path, remade.path, position, onProgress)
+    return { view: LmdbView.open(remade), name: target }
   },
   async remove(drive, name) {
     await removeDirectory(drive.io, `${META}/${name}`)
@@ -80,12 +103,12 @@ export class SimulatedViews implements ViewFactory {
     return Promise.resolve(new SimulatedView(medium))
   }
 
-  open(drive: MetaDrive, name: string): Promise<ViewStore> {
+  open(drive: MetaDrive, name: string): Promise<OpenedView> {
     const medium = this.media.get(this.path(drive, name))
     if (medium === undefined || medium.flushed.state.size === 0) {
       return Promise.reject(new MetadataError('corrupt', 'a view was never flushed'))
     }
-    return Promise.resolve(new SimulatedView(medium))
+    return Promise.resolve({ view: new SimulatedView(medium), name })
   }
 
   remove(drive: MetaDrive, name: string): Promise<void> {
