@@ -19,6 +19,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   InitErasure(env, exports);
   InitHash(env, exports);
   InitCodec(env, exports);
+  InitIndex(env, exports);
   InitIo(env, exports);
   InitSocket(env, exports);
   return exports;

@@ -13,17 +13,21 @@
 namespace ostraka::addon {
 
 struct IoEnvironment;
+struct IndexEnvironment;
+void FreeIndexEnvironment(IndexEnvironment* environment);
 
 /// What belongs to one JavaScript thread; freed when its environment ends.
 struct Environment {
   codec::Zstd zstd;
   /// Made by the first ioConnect.
   std::shared_ptr<IoEnvironment> io;
+  std::unique_ptr<IndexEnvironment, void (*)(IndexEnvironment*)> index{nullptr, FreeIndexEnvironment};
 };
 
 void InitErasure(Napi::Env env, Napi::Object exports);
 void InitHash(Napi::Env env, Napi::Object exports);
 void InitCodec(Napi::Env env, Napi::Object exports);
+void InitIndex(Napi::Env env, Napi::Object exports);
 void InitIo(Napi::Env env, Napi::Object exports);
 void InitSocket(Napi::Env env, Napi::Object exports);
 

@@ -1,4 +1,7 @@
-/** The C++ unit tests: built with cmake under AddressSanitizer and UndefinedBehaviorSanitizer, run by ctest. */
+/**
+ * The C++ unit tests, built with cmake and run by ctest: all of them under AddressSanitizer and
+ * UndefinedBehaviorSanitizer, those of structures that threads share under ThreadSanitizer too.
+ */
 import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
@@ -15,23 +18,31 @@ async function doctestPrefix() {
   return found;
 }
 
-/** Builds and runs them. Resolves with { passed, failed }; what failed has been shown by then. */
-export async function runNativeTests() {
+/** One build of the C++ tests and one run of those whose names match. Resolves with { passed, failed }. */
+async function runUnder(sanitizers, folder, only) {
   const cmake = await needProgram('cmake');
   const ctest = await needProgram('ctest', 'cmake');
-  await needProgram('g++');
-  await needProgram('make');
-  const folder = join(root, 'build', 'asan');
   const prefix = await doctestPrefix();
-  say('building and running the C++ tests (AddressSanitizer, UndefinedBehaviorSanitizer)');
-  const options = ['-DOSTRAKA_TESTS=ON', '-DSANITIZE=address,undefined', `-DCMAKE_PREFIX_PATH=${prefix}`];
+  const parallel = ['--parallel', String(availableParallelism())];
+  const options = ['-DOSTRAKA_TESTS=ON', `-DSANITIZE=${sanitizers}`, `-DCMAKE_PREFIX_PATH=${prefix}`];
   await run(cmake, ['-S', root, '-B', folder, ...options]);
-  await run(cmake, ['--build', folder, '--parallel', String(availableParallelism())]);
-  const jobs = ['--parallel', String(availableParallelism())];
-  const { stdout } = await run(ctest, ['--test-dir', folder, '--output-on-failure', ...jobs], { mayFail: true });
+  await run(cmake, ['--build', folder, ...parallel]);
+  const choice = ['--output-on-failure', '--tests-regex', only, ...parallel];
+  const { stdout } = await run(ctest, ['--test-dir', folder, ...choice], { mayFail: true });
   const summary = /(\d+) tests? failed out of (\d+)/.exec(stdout);
   if (summary === null) throw new Error(`ctest ran no tests\n${stdout}`);
   const failed = Number(summary[1]);
   if (failed > 0) process.stdout.write(stdout);
   return { passed: Number(summary[2]) - failed, failed };
+}
+
+/** Builds and runs them. Resolves with { passed, failed }; what failed has been shown by then. */
+export async function runNativeTests() {
+  await needProgram('g++');
+  await needProgram('make');
+  say('building and running the C++ tests (AddressSanitizer, UndefinedBehaviorSanitizer)');
+  const all = await runUnder('address,undefined', join(root, 'build', 'asan'), '.');
+  say('building the C++ tests again and running those with threads (ThreadSanitizer)');
+  const threads = await runUnder('thread', join(root, 'build', 'tsan'), 'threads');
+  return { passed: all.passed + threads.passed, failed: all.failed + threads.failed };
 }

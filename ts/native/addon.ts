@@ -10,6 +10,27 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
+/** See native/index/shard_index.h. */
+export interface IndexStatistics {
+  entries: number;
+  tombstones: number;
+  /** Slots of the pieces in use; entries / slots is the load. */
+  slots: number;
+  pieces: number;
+  /** Bits of hash that the directory looks at. */
+  depth: number;
+  /** Memory touched so far. */
+  regionBytes: number;
+  splits: number;
+  enlargements: number;
+  cleanings: number;
+  /** Slots looked at to find every entry once; the most for one entry. */
+  probesTotal: number;
+  probesMost: number;
+  /** Most entries under one hash: more than 1 only in the hashed form. */
+  sameHashMost: number;
+}
+
 export interface NativeAddon {
   encode(k: number, m: number, blockSize: number, data: readonly Uint8Array[], parity: readonly Uint8Array[]): void;
   reconstruct(
@@ -67,6 +88,29 @@ export interface NativeAddon {
   ioExpire(client: number, id: number): number;
   ioClose(client: number): void;
   ioExit(code: number): void;
+
+  indexRegionBytes(maxEntries: number): number;
+  indexPadding(bytes: Uint8Array): number;
+  indexFormat(region: Uint8Array, maxEntries: number, hashed: 0 | 1): void;
+  indexAttach(region: Uint8Array, mailbox: Uint8Array): number;
+  indexGet(index: number): number;
+  indexInsert(index: number, location: number): number;
+  indexCompareAndSet(index: number, expected: number, location: number): number;
+  indexRemove(index: number, expected?: number): number;
+  indexGetMany(index: number, ids: Uint8Array, locations: Uint8Array): number;
+  indexCandidates(index: number, locations: Uint8Array): number;
+  indexInsertHashed(index: number, location: number, seen: Uint8Array, seenCount: number): number;
+  indexIterate(
+    index: number,
+    cursor: bigint,
+    ids: Uint8Array,
+    locations: Uint8Array,
+  ): { count: number; cursor: bigint } | null;
+  indexLength(index: number): number;
+  indexClear(index: number): void;
+  indexReserve(index: number, entries: number): boolean;
+  indexStatistics(index: number): IndexStatistics;
+  indexNothing(): void;
 
   bindReusePort(host: string, port: number): { fd: number; port: number };
   setThreadNice(nice: number): void;
