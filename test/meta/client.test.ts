@@ -61,6 +61,7 @@ describe('metadata clients in other threads', () => {
   it('follow the primary when its copy is taken out, and when it is remade', async () => {
     const engine = await openEngine()
     const running = [runWorker(engine, 'a', 800, 0), runWorker(engine, 'b', 800, 10_000)]
+    const { generation } = engine.published
     for (let round = 0; round < 4; round++) {
       await new Promise((resolve) => setTimeout(resolve, 30))
       engine.doubt(engine.published.generation, 'by the test')
@@ -70,6 +71,7 @@ describe('metadata clients in other threads', () => {
         await new Promise((resolve) => setTimeout(resolve, 5))
       }
     }
+    assert.ok(engine.published.generation >= generation + 2, 'the primary did not change')
     for (const outcome of await Promise.all(running)) {
       assert.deepEqual({ ...(outcome as object), corrupt: 0 }, { missing: 0, corrupt: 0, listed: 800 })
     }

@@ -31,8 +31,8 @@ import type { MetaDrive } from './drive_files.js'
 import { MetadataError } from './engine.js'
 import type { MetadataCopyStatus, MetadataEngine, MetadataStatus } from './engine.js'
 import { writeBackup } from './backup.js'
-import { DEFAULT_LOG_OPTIONS } from './log/command_log.js'
-import type { LogOptions } from './log/command_log.js'
+import { withDefaults } from './engine_options.js'
+import type { EngineOptions, LocalEngineOptions } from './engine_options.js'
 import { RECORD_COMMANDS } from './log/frame.js'
 import type { LogRecord } from './log/frame.js'
 import { Published } from './published.js'
@@ -42,36 +42,8 @@ import { openCopies } from './start.js'
 import type { Started } from './start.js'
 import { SnapshotReader } from './snapshot_reader.js'
 import type { ViewSnapshot } from './view_store.js'
-import type { ViewFactory } from './views.js'
-import { lmdbViews } from './views.js'
 
-export interface LocalEngineOptions {
-  /** Drives that are here, in order of preference for copies. */
-  drives: readonly MetaDrive[]
-  /** How many copies are wanted: m + 1. */
-  copies: number
-  views?: ViewFactory
-  log?: Partial<LogOptions>
-  /** Bytes of log kept although every view has it. */
-  trailingLogBytes?: number
-  /** Milliseconds for a copy to take a batch or a copy set. */
-  deadlineMs?: number
-  /** Milliseconds for everything else that a drive is asked: making files, flushing views. */
-  careDeadlineMs?: number
-  /** Milliseconds after which a missing copy is made on another drive. */
-  replaceAfterMs?: number
-  /** Milliseconds between flushes of the views. */
-  flushEveryMs?: number
-  /** Commands waiting at most, and their bytes. */
-  maxQueued?: number
-  maxQueuedBytes?: number
-  /** The clock that stamps batches. */
-  now?: () => number
-  /** Facts for the operator: copies lost, found stale, remade. */
-  note?: (message: string) => void
-}
-
-type EngineOptions = Required<Omit<LocalEngineOptions, 'drives' | 'log'>> & { log: LogOptions }
+export type { LocalEngineOptions } from './engine_options.js'
 
 const BATCH_COUNT = 512
 const BATCH_BYTES = 1 << 20
@@ -628,24 +600,6 @@ export class LocalEngine implements MetadataEngine {
     const former = ready.find(({ number }) => this.#out.has(number))
     if (former !== undefined) return former
     return now - this.#shortSinceMs >= this.#options.replaceAfterMs ? ready[0] : undefined
-  }
-}
-
-function withDefaults(given: LocalEngineOptions): EngineOptions {
-  const deadlineMs = given.deadlineMs ?? 10_000
-  return {
-    copies: given.copies,
-    views: given.views ?? lmdbViews,
-    log: { ...DEFAULT_LOG_OPTIONS, deadlineMs, ...given.log },
-    trailingLogBytes: given.trailingLogBytes ?? 64 << 20,
-    deadlineMs,
-    careDeadlineMs: given.careDeadlineMs ?? 60_000,
-    replaceAfterMs: given.replaceAfterMs ?? 60_000,
-    flushEveryMs: given.flushEveryMs ?? 1_000,
-    maxQueued: given.maxQueued ?? 16_384,
-    maxQueuedBytes: given.maxQueuedBytes ?? 64 << 20,
-    now: given.now ?? Date.now,
-    note: given.note ?? ((): void => undefined),
   }
 }
 
