@@ -144,7 +144,8 @@ test('a drive whose cache is right and whose medium is wrong gets no proof', asy
     assert.deepEqual(result.healed, [])
     assert.deepEqual(result.left, [shard])
     assert.equal(result.lost, false)
-    if (!named) assert.equal(liar.shards.size, 0, 'what is not proved and not named is removed')
+    // It stays, because a delete that is carried out late could take the next heal's shard away.
+    assert.equal(liar.shards.size, 1)
     liar.lies = false
     assert.deepEqual((await fixture.set.heal(location, [shard])).left, [])
   }

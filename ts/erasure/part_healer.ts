@@ -241,15 +241,10 @@ class PartHealer {
       const found = await this.#readMedium(target)
       if (!found.equals(target.sums)) throw new ShardError('corrupt', target.drive.number, 'not what was written')
     } catch (error) {
+      // The shard stays, whatever it is worth: a delete that the drive carries out late could take the next heal's
+      // shard away. The next heal writes over it.
       target.failure = error ?? new Error('no proof')
-      await this.#removeUnnamed(target)
     }
-  }
-
-  /** A shard without proof on a drive that the location does not name is of no use to anybody. */
-  async #removeUnnamed(target: Target): Promise<void> {
-    if (this.#location.drives.includes(target.drive.number)) return
-    await target.drive.deleteShard(this.#location.dataId).catch(() => false)
   }
 
   /** Reads a target's shard in full from the medium: the checksums of its blocks, all of which held. */

@@ -9,7 +9,7 @@
  * Only the owning thread writes its slot; the control thread clears it after the thread has ended.
  *
  * Protocol of a reader (`Pins.open`):                   Protocol of the collector:
- *   r1  p = published position                            c1  snapshot, position c (so c <= published)
+ *   r1  p = published position                            c1  snapshot; c = min(its position, published)
  *   r2  slot = min(slot, p)                               c2  oldest = minimum over all slots
  *   r3  q = published position                            c3  collects entry g only if g <= c and g <= oldest
  *   r4  snapshot; its position s must be >= q
@@ -17,9 +17,8 @@
  * Why nothing is deleted under a reader. A handle reads a part only if the part was live at s, so the
  * position g at which it became garbage is > s. All of these are sequentially consistent (Atomics).
  * - r2 before c2: the collector sees a pin <= p <= q <= s < g, so c3 refuses g.
- * - c2 before r2: then c1 is before r3, so q >= c >= g, so s >= g: the part was no longer live at s.
- *   Contradiction. The published position never goes back, so a thread's oldest handle holds its smallest
- *   pin.
+ * - c2 before r2: then c1 is before r3, so q >= c >= g, so s >= g: the part was no longer live at s. Contradiction.
+ * The published position never goes back, so a thread's oldest handle holds its smallest pin.
  */
 const WORDS = 8
 const PIN = 0

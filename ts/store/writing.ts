@@ -1,12 +1,10 @@
 /**
- * One part on its way in: data id -> placement -> erasure set, then the command that gives the part its
- * owner.
+ * One part on its way in: data id -> placement -> erasure set, then the command that gives the part its owner.
  *
  * Order: the body is verified to its end before the command is proposed; the command is proposed only when
  * every shard is durable. What happens to the shards otherwise:
  * - the write failed, or the command was certainly never proposed: deleted here, best effort (a crash leaves
- *   orphans
- *   of an epoch that will be fenced);
+ *   orphans of an epoch that will be fenced);
  * - the command was refused: `apply` queued them as garbage, the collector deletes them;
  * - the outcome is unknown: left alone, the collector finds out.
  */

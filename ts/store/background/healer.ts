@@ -1,8 +1,7 @@
 /**
- * The healer: works off the heal queue of the metadata. `PartHeal` heals one part for any job:
+ * The healer: works off the heal queue of the metadata. `healOnePart` heals one part for any job:
  *
- * claim -> pin -> fresh snapshot -> owner and location -> ErasureSet.heal (rewrites and proves) -> command
- *   `healed`
+ *   claim -> pin -> fresh snapshot -> owner and location -> ErasureSet.heal (rewrites, proves) -> command `healed`
  *
  * Concurrent deletes: under the pin the collector leaves alone what became garbage after the snapshot, so a
  * part that is deleted while it heals is collected afterwards, on every member of its set, healed shards

@@ -3,15 +3,11 @@
  * They come from writers that died or were refused between shards and command, and from drives that were out
  * or late.
  *
- * A shard is deleted from a drive only when all of this holds, in one snapshot taken after the shard was
- * listed:
- * - collection is enabled, and the writer epoch of its data id is fenced: no command can reference it any
- *   more;
- * - its data id is neither owned nor waiting as garbage (that is the collector's), or it is owned by a part
- *   that does not
- * name this drive (a stray, left by a write that the drive finished late); it is claimed before the snapshot,
- *   so no
- *   heal is rewriting it.
+ * A shard is deleted from a drive only when all of this holds, in one snapshot taken after the shard was listed:
+ * - collection is enabled, and the writer epoch of its data id is fenced: no command can reference it any more;
+ * - its data id is neither owned nor waiting as garbage (that is the collector's); or it is owned by a part that
+ *   does not name this drive and has all its shards on others (a stray, left by a write that the drive finished
+ *   late). It is claimed before the snapshot, so no heal is rewriting it.
  * Shards of open epochs are in flight or wait for the fence. Shards of epochs that metadata never opened, or
  * that name a drive unknown to metadata, are doubts: kept, counted, reported.
  *
@@ -29,7 +25,7 @@ import {
   type BackgroundJob,
   type SliceEnd,
 } from './job.js'
-import { findPart } from './part_lookup.js'
+import { driveMap, findPart, homelessShards } from './part_lookup.js'
 import type { JobProgress } from './progress.js'
 
 const PAGE = 512
@@ -179,6 +175,8 @@ function judge(
     const part = findPart(reader, drive.set, dataId)
     if (part === undefined) return 'doubt'
     if (part.location.drives.includes(drive.number)) return 'keep'
+    // A heal may yet want this drive, and a delete that the drive carries out late would undo it.
+    if (homelessShards(part.location, driveMap(reader)).length > 0) return 'keep'
   }
   const epochFenced = fenced.get(epochOf(dataId))
   if (epochFenced === undefined) return 'doubt'
