@@ -212,12 +212,9 @@ describe('a lease', () => {
 
   test('is counted from the sending of the confirmed heartbeat, and ends before the election timeout', () => {
     const group = leaseHolder();
-    const late: Message[] = [];
     group.isolate(1);
-    group.tick(1, 8);
-    group.work();
-    late.push(...group.wire.filter((m) => m.type === 'MsgHeartbeat'));
-    assert.ok(answersAlone(group), 'eight of ten ticks have passed');
+    group.tick(1, 6);
+    assert.ok(answersAlone(group), 'six of ten ticks have passed');
     group.tick(1);
     assert.ok(!answersAlone(group), 'the margin begins');
     assert.equal(group.at(1).state, 'StateLeader');

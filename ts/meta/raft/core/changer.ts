@@ -1,10 +1,10 @@
 /**
  * Computes configurations from changes, without touching the one in force.
  *
- * simple      changes at most one voter: quorums before and after always intersect. enterJoint  makes the
- * voters of now the outgoing half and applies any operations to the incoming half. leaveJoint  drops the
- * outgoing half; outgoing voters that were demoted become learners only now, since until
- *             then they still vote.
+ *   simple      changes at most one voter: quorums before and after always intersect.
+ *   enterJoint  makes the voters of now the outgoing half and applies operations to the incoming half.
+ *   leaveJoint  drops the outgoing half; outgoing voters that were demoted become learners only now, since
+ *               until then they still vote.
  *
  * Each returns the next configuration with its progress map, or the reason why the change is refused.
  */

@@ -36,7 +36,10 @@ export interface RaftOptions {
   readonly preVote?: boolean;
   /** 'lease-based' answers reads without a round while a lease holds; needs checkQuorum. Default 'safe'. */
   readonly readOnly?: ReadOnlyOption;
-  /** Ticks by which a lease is shorter than the election timeout, against unequal clocks. Default 2. */
+  /**
+   * Ticks by which a lease is shorter than the election timeout: two for ticks that are late, one for phases
+   * that differ, the rest for clocks that run at different speeds. Default (and least) 4.
+   */
   readonly leaseMarginTicks?: number;
   /** Reads a leader holds unanswered; further ones are dropped. Default 10,000. */
   readonly maxPendingReads?: number;
@@ -67,7 +70,7 @@ export function resolveConfig(options: RaftOptions): RaftConfig {
     checkQuorum: true,
     preVote: true,
     readOnly: 'safe',
-    leaseMarginTicks: 2,
+    leaseMarginTicks: 4,
     maxPendingReads: 10_000,
     disableProposalForwarding: false,
     disableConfChangeValidation: false,
@@ -88,8 +91,8 @@ export function resolveConfig(options: RaftOptions): RaftConfig {
   invariant(config.maxCommittedSizePerReady > 0, 'maxCommittedSizePerReady must be positive');
   invariant(config.readOnly === 'safe' || config.checkQuorum, 'lease-based reads need checkQuorum');
   invariant(
-    config.leaseMarginTicks >= 2,
-    'a lease is shorter by at least the two ticks that phases can differ',
+    config.leaseMarginTicks >= 4,
+    'a lease is shorter by what ticks can be late and phases can differ',
   );
   return config;
 }

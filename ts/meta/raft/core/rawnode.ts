@@ -30,6 +30,7 @@ import {
   EMPTY_HARD_STATE,
   isLocalThread,
   makeMessage,
+  NONE,
   sameHardState,
   type ConfState,
   type Entry,
@@ -157,6 +158,11 @@ export class RawNode {
 
   transferLeader(to: NodeId): StepResult {
     return this.raft.step(makeMessage('MsgTransferLeader', this.raft.id, { from: to }));
+  }
+
+  /** A leader that cannot do its work (its disk hangs, say) becomes a follower, so that another may lead. */
+  resign(): void {
+    if (this.raft.isLeader()) this.raft.becomeFollower(this.raft.term, NONE);
   }
 
   forgetLeader(): void {
