@@ -27,6 +27,10 @@ const server = createServer((request, response) => {
     response.writeHead(200, { 'content-length': body.length }).end(body)
   })
 })
-server.listen(0, '127.0.0.1', () => { process.stdout.write(`${String((server.address() as AddressInfo).port)}\n`) })
+server.listen(0, '127.0.0.1', () => {
+  process.stdout.write(`${String((server.address() as AddressInfo).port)}\n`)
+})
 process.stdin.resume()
-process.stdin.on('end', () => { process.exit(0) })
+process.stdin.on('end', () => {
+  process.exit(0)
+})

@@ -25,9 +25,15 @@ export class Connection {
 
   private constructor(socket: Socket) {
     this.#socket = socket
-    socket.on('data', (data: Buffer) => { this.#receive(data) })
-    socket.on('error', (error) => { this.#fail(error) })
-    socket.on('close', () => { this.#fail(new Error('the server closed the connection')) })
+    socket.on('data', (data: Buffer) => {
+      this.#receive(data)
+    })
+    socket.on('error', (error) => {
+      this.#fail(error)
+    })
+    socket.on('close', () => {
+      this.#fail(new Error('the server closed the connection'))
+    })
   }
 
   static open(host: string, port: number): Promise<Connection> {

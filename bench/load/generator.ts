@@ -70,8 +70,12 @@ export async function runJob(job: Job): Promise<JobResult> {
   await Promise.all(Array.from({ length: job.connections }, loop))
   const seconds = ((job.measureMs === 0 ? performance.now() : ends) - started) / 1000
   return {
-    requests: state.requests, seconds, bytes: state.bytes,
-    p50Ms: latency.percentile(50) / 1000, p99Ms: latency.percentile(99) / 1000, maxMs: latency.max / 1000,
+    requests: state.requests,
+    seconds,
+    bytes: state.bytes,
+    p50Ms: latency.percentile(50) / 1000,
+    p99Ms: latency.percentile(99) / 1000,
+    maxMs: latency.max / 1000,
   }
 }
 
@@ -79,7 +83,13 @@ function keyOf(job: Job, n: number): string {
   return `${job.prefix}/${String(n % job.objects).padStart(8, '0')}`
 }
 
-function requestHead(job: Job, signer: Signer | undefined, n: number, length: number, payloadHash: string): string {
+function requestHead(
+  job: Job,
+  signer: Signer | undefined,
+  n: number,
+  length: number,
+  payloadHash: string,
+): string {
   const method = job.operation === 'PUT' || job.operation === 'MAKE_BUCKET' ? 'PUT' : 'GET'
   // A step that is coprime to most counts, so that GETs jump about without the cost of good randomness.
   const path =

@@ -2,6 +2,7 @@
 import { spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import type { Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -98,6 +99,9 @@ export class ServerProcess {
     })
     try {
       const ready = await waitForReady(readyFile, exited, output, child)
+      // A test that failed leaves its server behind: it must neither keep this process nor outlive it.
+      setReferenced(child, false)
+      process.once('exit', () => child.kill('SIGKILL'))
       return new ServerProcess(child, ready, exited, output)
     } finally {
       rmSync(folder, { recursive: true, force: true })
@@ -110,7 +114,8 @@ export class ServerProcess {
   }
 
   async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<Exit> {
-    if (this.child.exitCode === null) process.kill(this.pid, signal)
+    setReferenced(this.child, true)
+    if (this.child.exitCode === null && this.child.signalCode === null) process.kill(this.pid, signal)
     return this.exited
   }
 
@@ -133,6 +138,13 @@ export class ServerProcess {
     if (!response.ok)
       throw new Error(`${method} ${path}: ${String(response.status)} ${JSON.stringify(answer)}`)
     return answer
+  }
+}
+
+function setReferenced(child: ChildProcess, referenced: boolean): void {
+  for (const handle of [child, child.stdout as Socket | null, child.stderr as Socket | null]) {
+    if (referenced) handle?.ref()
+    else handle?.unref()
   }
 }
 

@@ -24,6 +24,9 @@ after(() => {
 })
 
 /** Probes often, so that what happens to drives is seen within the patience of a test. */
+/** As the SDK does by default, and more: the moment a drive goes may cost a request a retry, never more. */
+const PATIENT = { maxAttempts: 6 }
+
 const QUICK = ['--drive-check-interval', '500ms', '--collect-grace', '1s']
 
 function makePlace(count: number): ReturnType<typeof makeDrives> {
@@ -69,7 +72,7 @@ test('any two of four drives lost while the server runs: all reads, and new writ
   const place = makePlace(4)
   const model = new Map<string, string>()
   const server = await ServerProcess.start({ drives: place.drives, args: QUICK })
-  const s3 = sdkClient(server)
+  const s3 = sdkClient(server, PATIENT)
   await makeBucket(s3, 'loss')
   await fill(s3, 15, 'before', model)
   const away = place.drives.slice(0, 1)
@@ -113,7 +116,7 @@ test('any two of four drives lost at rest, metadata copies included: all reads, 
     const gone = pair.map((i) => place.drives[i] ?? '')
     for (const drive of gone) renameSync(drive, `${drive}-away`)
     const server = await ServerProcess.start({ drives: place.drives, args: QUICK })
-    const client = sdkClient(server)
+    const client = sdkClient(server, PATIENT)
     await checkAll(client, model)
     client.destroy()
     assert.deepEqual(await server.stop(), { code: 0, signal: null }, server.output)
@@ -129,7 +132,7 @@ test('two drives replaced by blank ones are healed and proved; the other two may
   const place = makePlace(4)
   const model = new Map<string, string>()
   const server = await ServerProcess.start({ drives: place.drives, args: QUICK })
-  const s3 = sdkClient(server)
+  const s3 = sdkClient(server, PATIENT)
   await makeBucket(s3, 'loss')
   await fill(s3, 20, 'k', model)
   const [a = '', b = '', c = '', d = ''] = place.drives
@@ -149,7 +152,7 @@ test('two drives replaced by blank ones are healed and proved; the other two may
   s3.destroy()
   assert.deepEqual(await server.stop(), { code: 0, signal: null }, server.output)
   const again = await ServerProcess.start({ drives: [a, b, c, d], args: QUICK })
-  const client = sdkClient(again)
+  const client = sdkClient(again, PATIENT)
   await checkAll(client, model)
   client.destroy()
   await again.stop()
@@ -191,7 +194,7 @@ test('bytes flipped in files of one drive: never a wrong byte or listing, found 
       if (size > 0) flipByte(file, Math.floor(Math.random() * size))
     }
     const server = await ServerProcess.start({ drives: place.drives, args: QUICK })
-    const client = sdkClient(server, { maxAttempts: 5 })
+    const client = sdkClient(server, PATIENT)
     await checkAll(client, model)
     await server.admin('POST', '/admin/v1/scrub', { action: 'start' })
     await eventually('the scrub has ended', async () => {

@@ -18,8 +18,7 @@ import {
   PutObjectCommand,
   UploadPartCommand,
 } from '@aws-sdk/client-s3'
-import type { ChecksumAlgorithm ,
-  S3Client} from '@aws-sdk/client-s3'
+import type { ChecksumAlgorithm, S3Client } from '@aws-sdk/client-s3'
 import { Upload } from '@aws-sdk/lib-storage'
 import { getSignedUrl } from '@aws-sdk/s3-request-presigner'
 

@@ -6,7 +6,9 @@ import type { Config, Setting } from '../server/config/settings.js'
 import { addSettings, readSettings } from './settings_options.js'
 
 export function addConfigCommand(parent: Command): void {
-  const command = parent.command('config').description('show every setting, its value and where it comes from')
+  const command = parent
+    .command('config')
+    .description('show every setting, its value and where it comes from')
   addSettings(command)
   command.option('--json', 'print JSON')
   command.action(() => {
@@ -14,12 +16,17 @@ export function addConfigCommand(parent: Command): void {
     const rows = (Object.keys(settings) as (keyof Config)[]).map((name) => {
       const setting: Setting<unknown> = settings[name]
       const value = setting.shape.show(config[name])
-      return { key: setting.key, value: setting.secret === true && value !== '' ? '(set)' : value, from: origins[name] }
+      return {
+        key: setting.key,
+        value: setting.secret === true && value !== '' ? '(set)' : value,
+        from: origins[name],
+      }
     })
     if (command.getOptionValue('json') === true) {
       process.stdout.write(`${JSON.stringify(rows, null, 2)}\n`)
       return
     }
-    for (const row of rows) process.stdout.write(`${row.key.padEnd(32)} ${row.value.padEnd(24)} ${row.from}\n`)
+    for (const row of rows)
+      process.stdout.write(`${row.key.padEnd(32)} ${row.value.padEnd(24)} ${row.from}\n`)
   })
 }

@@ -4,11 +4,13 @@ import { readFileSync } from 'node:fs'
 
 import { Command, CommanderError } from 'commander'
 
+import { DrivesRefusedError } from '../drive/open_drives.js'
 import { ConfigError } from '../server/config/load.js'
 import { addAdminCommand } from './admin_command.js'
 import { Unreachable } from './admin_client.js'
 import { addConfigCommand } from './config_command.js'
 import { EXIT } from '../server/exit_codes.js'
+import { addRestoreCommand } from './restore_command.js'
 import { addServeCommand } from './serve_command.js'
 
 function version(): string {
@@ -24,6 +26,7 @@ function program(): Command {
     .exitOverride()
   addServeCommand(ostraka)
   addAdminCommand(ostraka)
+  addRestoreCommand(ostraka)
   addConfigCommand(ostraka)
   return ostraka
 }
@@ -45,6 +48,10 @@ function report(error: unknown): number {
   if (error instanceof ConfigError) {
     for (const problem of error.problems) process.stderr.write(`ostraka: ${problem}\n`)
     return EXIT.usage
+  }
+  if (error instanceof DrivesRefusedError) {
+    process.stderr.write(`ostraka: ${error.message}\n`)
+    return EXIT.drives
   }
   if (error instanceof Unreachable) {
     process.stderr.write(`ostraka: ${error.message}\n`)

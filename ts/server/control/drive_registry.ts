@@ -114,7 +114,9 @@ export class DriveRegistry {
   healingDrives(): Set<number> {
     try {
       this.#client?.reader.refresh()
-      this.#healing = new Set((this.#client?.reader.drives() ?? []).filter((r) => r.healing).map((r) => r.number))
+      this.#healing = new Set(
+        (this.#client?.reader.drives() ?? []).filter((r) => r.healing).map((r) => r.number),
+      )
     } catch (error) {
       if (!(error instanceof MetadataError)) throw error
     }
@@ -307,7 +309,10 @@ export class DriveRegistry {
       this.#log.warn({ path: place.path }, 'a damaged copy of format.json was rewritten')
     else if (event.kind === 'blank') this.#replaceLater(place)
     else if (event.kind === 'mediumUnreachable')
-      this.#log.warn({ path: place.path }, 'heals and scrubs of this drive can only be proved from the page cache')
+      this.#log.warn(
+        { path: place.path },
+        'heals and scrubs of this drive can only be proved from the page cache',
+      )
     else this.#stateChanged(place, event)
   }
 
