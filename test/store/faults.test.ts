@@ -57,7 +57,8 @@ function flipSome(sim: SimulatedStore, number: number, random: Random): void {
 async function faultRun(seed: number, engine: 'simulated' | 'local'): Promise<number> {
   const random = seededRandom(seed)
   const shape = SHAPES[randomInteger(random, SHAPES.length)]!
-  const sim = await SimulatedStore.create({ seed, ...shape, workers: 2, epochIds: 1 + randomInteger(random, 10), engine })
+  const epochIds = 1 + randomInteger(random, 10)
+  const sim = await SimulatedStore.create({ seed, ...shape, workers: 2, epochIds, engine })
   const model = new StoreModel(sim, 3)
   await model.start()
   await sim.run(model.load(15))

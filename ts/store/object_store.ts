@@ -69,8 +69,8 @@ export interface ObjectHandle {
   readonly object: ObjectRecord
   /** Parts of a multipart object: number of parts, and the range and record of one of them (GET ?partNumber=N). */
   readonly partCount: number
-  // `ordinal` counts from 0. `part` and `read` ask the view of the moment: call them in the turn in which the handle was
-  // opened, or a multipart object that was replaced since is ServiceUnavailable. What has begun is not affected.
+  // `ordinal` counts from 0. `part` and `read` ask the view of the moment: call them in the turn in which the handle
+  // was opened, or a multipart object that was replaced since is ServiceUnavailable. What has begun is not affected.
   part(ordinal: number): { range: ByteRange; record: { size: number; checksum?: Checksum } } | undefined
   read(range: ByteRange, signal?: AbortSignal): AsyncIterable<Uint8Array>
   /** Idempotent. */
