@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { Readable } from 'node:stream'
 import { after, before, test } from 'node:test'
+import { HeadBucketCommand, S3ServiceException } from '@aws-sdk/client-s3'
 import { Client, CopyDestinationOptions, CopySourceOptions } from 'minio'
 import { ACCESS_KEY, SECRET_KEY } from '../auth/support.js'
 import { S3TestServer } from './support/s3_server.js'
@@ -54,6 +55,23 @@ test('a stream becomes a multipart upload', async () => {
     data.subarray(7_000_000)]))
   assert.match(etag, /-[2-9]$/)
   assert.deepEqual(await read('large'), data)
+})
+
+test('a client that does not know the region finds it', async () => {
+  const elsewhere = await S3TestServer.start({ region: 'eu-central-1' })
+  try {
+    const lost = new Client({
+      endPoint: '127.0.0.1', port: elsewhere.port, useSSL: false, accessKey: ACCESS_KEY, secretKey: SECRET_KEY })
+    await lost.makeBucket('bucket', 'eu-central-1')
+    await lost.putObject('bucket', 'key', 'found')
+    assert.equal((await lost.statObject('bucket', 'key')).size, 5)
+    const wrong = elsewhere.sdk({ region: 'us-west-2' })
+    await assert.rejects(wrong.send(new HeadBucketCommand({ Bucket: 'bucket' })), (error) => (
+      error instanceof S3ServiceException
+      && error.$response?.headers['x-amz-bucket-region'] === 'eu-central-1'))
+  } finally {
+    await elsewhere.stop()
+  }
 })
 
 test('listings, copies and bulk removal', async () => {

@@ -270,6 +270,32 @@ test('an aborted upload is gone', async () => {
     Bucket, Key: 'aborted', UploadId: id }))), 'NoSuchUpload')
 })
 
+test('more parts than fit a listing make one object', async () => {
+  const count = 1100
+  const many = await S3TestServer.start({ storeLimits: { minPartSize: 1 } })
+  try {
+    const sdk = many.sdk()
+    await sdk.send(new CreateBucketCommand({ Bucket }))
+    const { UploadId = '' } = await sdk.send(new CreateMultipartUploadCommand({ Bucket, Key: 'many' }))
+    const parts: CompletedPart[] = []
+    for (let PartNumber = 1; PartNumber <= count; PartNumber++) {
+      const Body = `${PartNumber};`
+      const { ETag } = await sdk.send(new UploadPartCommand({ Bucket, Key: 'many', UploadId, PartNumber, Body }))
+      parts.push({ PartNumber, ETag })
+    }
+    const { ETag } = await sdk.send(new CompleteMultipartUploadCommand({
+      Bucket, Key: 'many', UploadId, MultipartUpload: { Parts: parts },
+    }))
+    assert.ok(ETag?.endsWith(`-${count}"`))
+    const { Body } = await sdk.send(new GetObjectCommand({ Bucket, Key: 'many' }))
+    assert.equal(await Body?.transformToString(), parts.map(({ PartNumber }) => `${PartNumber};`).join(''))
+    const last = await sdk.send(new GetObjectCommand({ Bucket, Key: 'many', PartNumber: count }))
+    assert.equal(await last.Body?.transformToString(), `${count};`)
+  } finally {
+    await many.stop()
+  }
+})
+
 test('lib-storage uploads streams of unknown length with default checksums', async () => {
   const big = await S3TestServer.start()
   try {

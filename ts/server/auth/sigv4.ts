@@ -21,6 +21,8 @@ export interface SignedRequest {
   method: string
   target: RequestTarget
   headers: HeaderTable
+  /** A region that this request may be signed for besides the server's own. */
+  alsoRegion?: string
 }
 
 export interface Verified {
@@ -87,12 +89,12 @@ function single(headers: HeaderTable, name: string): string | undefined {
   return values[0]?.trim()
 }
 
-function headerMalformed(detail: string, fields: Record<string, string> = {}): S3Error {
-  return new S3Error('AuthorizationHeaderMalformed', `The authorization header is malformed; ${detail}`, fields)
+function headerMalformed(detail: string): S3Error {
+  return new S3Error('AuthorizationHeaderMalformed', `The authorization header is malformed; ${detail}`)
 }
 
-function queryMalformed(message: string, fields: Record<string, string> = {}): S3Error {
-  return new S3Error('AuthorizationQueryParametersError', message, fields)
+function queryMalformed(message: string): S3Error {
+  return new S3Error('AuthorizationQueryParametersError', message)
 }
 
 /** AccessKey/yyyymmdd/region/service/aws4_request; an access key may hold '/'. */
@@ -234,7 +236,7 @@ export class SigV4Verifier {
         MaxAllowedSkewMilliseconds: String(MAX_SKEW_MS),
       })
     }
-    this.#checkScope(claim, headerMalformed, '')
+    this.#checkScope(request, claim, headerMalformed)
     return this.#checkSignature(request, claim, credential, content, payload, 'header')
   }
 
@@ -255,7 +257,8 @@ export class SigV4Verifier {
         ServerTime: isoSeconds(nowMs),
       })
     }
-    this.#checkScope(claim, queryMalformed, 'Error parsing the X-Amz-Credential parameter; ')
+    this.#checkScope(request, claim, (detail) => (
+      queryMalformed(`Error parsing the X-Amz-Credential parameter; ${detail}`)))
     return this.#checkSignature(request, claim, credential, content, payload, 'presigned')
   }
 
@@ -267,22 +270,22 @@ export class SigV4Verifier {
     return credential
   }
 
-  #checkScope(
-    claim: Claim, fail: (detail: string, fields?: Record<string, string>) => S3Error, prefix: string,
-  ): void {
+  #checkScope(request: SignedRequest, claim: Claim, fail: (detail: string) => S3Error): void {
     const { scope } = claim
     const { region, service } = this.#options
     if (scope.terminal !== 'aws4_request') {
-      throw fail(`${prefix}incorrect terminal "${scope.terminal}". This endpoint uses "aws4_request".`)
+      throw fail(`incorrect terminal "${scope.terminal}". This endpoint uses "aws4_request".`)
     }
     if (scope.service !== service) {
-      throw fail(`${prefix}incorrect service "${scope.service}". This endpoint belongs to "${service}".`)
+      throw fail(`incorrect service "${scope.service}". This endpoint belongs to "${service}".`)
     }
-    if (scope.region !== region) {
-      throw fail(`${prefix}the region '${scope.region}' is wrong; expecting '${region}'`, { Region: region })
+    if (scope.region !== region && scope.region !== request.alsoRegion) {
+      const { code, message } = fail(`the region '${scope.region}' is wrong; expecting '${region}'`)
+      // Clients read the right region from the field or, for HEAD, from the header, and try again.
+      throw new S3Error(code, message, { Region: region }, { 'x-amz-bucket-region': region })
     }
     if (scope.day !== claim.timestamp.slice(0, 8)) {
-      throw fail(`${prefix}Invalid credential date "${scope.day}". `
+      throw fail(`Invalid credential date "${scope.day}". `
         + `This date is not the same as X-Amz-Date: "${claim.timestamp.slice(0, 8)}".`)
     }
   }

@@ -74,6 +74,8 @@ async function serve(exchange: Exchange, verifier: SigV4Verifier, admitted: bool
     exchange.key = at.key
     exchange.verified = verifier.verify({
       method: exchange.method, target: exchange.target, headers: exchange.headers,
+      // Clients that do not know the region ask for it in the one that all of S3 began in.
+      ...(exchange.query('location') === undefined ? {} : { alsoRegion: 'us-east-1' }),
     })
     checkAddress(at)
     const operation = route(exchange.method, at, exchange.target.query, exchange.headers.has('x-amz-copy-source'))
