@@ -272,13 +272,15 @@ export class LocalEngine implements MetadataEngine {
     if (this.#closed) return
     this.#closed = true
     clearTimeout(this.#timer)
+    // A drive that hangs does not keep the process from ending.
+    const { deadlineMs } = this.#options
     await this.#running
-    await this.#care
-    await this.#running
+    await within(deadlineMs, this.#care ?? Promise.resolve()).catch(() => undefined)
+    await within(deadlineMs, this.#running ?? Promise.resolve()).catch(() => undefined)
     this.reader.release()
     for (const copy of this.#copies) {
       const clean = this.#failure === undefined
-      await copy.close(clean).catch((error: unknown) => {
+      await within(deadlineMs, copy.close(clean)).catch((error: unknown) => {
         this.#options.note(`metadata copy on drive ${String(copy.drive.number)}: ${String(error)}`)
       })
     }
@@ -544,6 +546,7 @@ export class LocalEngine implements MetadataEngine {
       const copy = await makeCopy(drive, this.#options, {
         source: () => this.#primary,
         betweenBatches: (work) => this.#inLoop(work),
+        stopped: () => this.#closed,
         join: (joining) => this.#join(joining),
       })
       this.#options.note(`metadata copy on drive ${String(copy.drive.number)} is remade`)
@@ -600,6 +603,21 @@ export class LocalEngine implements MetadataEngine {
     const former = ready.find(({ number }) => this.#out.has(number))
     if (former !== undefined) return former
     return now - this.#shortSinceMs >= this.#options.replaceAfterMs ? ready[0] : undefined
+  }
+}
+
+/** Rejects when `work` takes longer than `ms`. */
+async function within(ms: number, work: Promise<unknown>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => {
+      reject(new Error(`not done after ${String(ms)} ms`))
+    }, ms)
+  })
+  try {
+    await Promise.race([work, late])
+  } finally {
+    clearTimeout(timer)
   }
 }
 

@@ -23,6 +23,8 @@ export interface Joining {
   source: () => MetadataCopy
   /** Runs work while no batch is in flight. */
   betweenBatches: <T>(work: () => Promise<T>) => Promise<T>
+  /** True when the engine is closing: the clone is given up at its next slice. */
+  stopped: () => boolean
   /** Makes the copy one of those that acknowledge. */
   join: (copy: MetadataCopy) => Promise<void>
 }
@@ -46,7 +48,9 @@ export async function makeCopy(
     const position = source.applied
     const snapshot = source.view.snapshot()
     try {
-      await cloneView(snapshot, view)
+      await cloneView(snapshot, view, () => {
+        if (joining.stopped()) throw new Error('the engine is closing')
+      })
     } finally {
       snapshot.release()
     }
