@@ -8,12 +8,12 @@
  *            └──────────────────────────────────────────────────────────────────────────────────────┘
  *
  * - Append queue: one write at a time. What comes meanwhile is gathered and written together, so that many
- *   proposals share a sync and an idle log is written at once. Acknowledgements leave when the write that they
- *   depend on is durable.
+ *   proposals share a sync and an idle log is written at once. Acknowledgements leave when the write that
+ *   they depend on is durable.
  * - Apply queue: one operation on the state machine at a time. Entries are applied only once they are durable
  *   here.
- * - Snapshot: installed in the state machine durably first, then the log is reset to start after it. A crash in
- *   between leaves a state machine that is ahead of its log, which a restart repairs by the same reset.
+ * - Snapshot: installed in the state machine durably first, then the log is reset to start after it. A crash
+ *   in between leaves a state machine that is ahead of its log, which a restart repairs by the same reset.
  * - Release: the log is released only up to what the state machine has flushed.
  *
  * Any error of log or state machine, and any broken invariant, stops the host for good.
