@@ -99,13 +99,18 @@ test('a slab is used again after all its users were done well, never after a fai
   })
 })
 
-test('read-ahead takes of the budget only what nobody waits for', async () => {
-  const pool = new SlabPool(10_000)
+test('read-ahead takes what nobody waits for, and never so much that it could stop the writers', async () => {
+  const pool = new SlabPool(40_000)
   assert.equal(pool.tryTakeBytes(6000), true)
-  assert.equal(pool.tryTakeBytes(6000), false)
-  const waiting = pool.acquire(8000)
-  assert.equal(pool.tryTakeBytes(100), false, 'somebody waits')
+  assert.equal(pool.tryTakeBytes(6000), false, 'a quarter of the budget')
+  assert.equal(pool.tryTakeBytes(4000), true)
+  const large = await pool.acquire(40_000)
+  const waiting = pool.acquire(20_000)
   pool.giveBytes(6000)
+  assert.equal(pool.tryTakeBytes(100), false, 'somebody waits')
+  large.done(true)
   ;(await waiting).done(true)
+  assert.equal(pool.stats.usedBytes, 4000)
+  pool.giveBytes(4000)
   assert.equal(pool.stats.usedBytes, 0)
 })

@@ -10,7 +10,7 @@
  * place; the drives are handed views of the cells.
  *
  * Invariants:
- * - Slabs that are out never weigh more than `limitBytes` together (one slab larger than that goes out alone).
+ * - What is out never weighs more than `limitBytes` together; a slab too large for that goes out as the only one.
  * - Requests are granted in the order in which they were made, so a large one is never starved.
  * - A slab is used again only when every I/O that was given it has settled well. After a failed or late I/O the
  *   drive may still be reading it: it is left to the garbage collector and its weight is given back.
@@ -20,6 +20,8 @@ import { CHECKSUM_SIZE } from '../drive/drive.js'
 /** Cells start at multiples of this, so that blocks of a slab share no cache line. */
 const CELL_ALIGNMENT = 64
 const SMALLEST_SLAB = 4096
+/** Read-ahead gets this part of the budget at most. */
+const AHEAD_SHARE = 4
 
 /** Bytes from one cell of a slab to the next, for blocks of `blockSize` bytes. */
 export function strideFor(blockSize: number): number {
@@ -84,6 +86,8 @@ export class SlabPool {
   readonly #idle = new Map<number, Uint8Array[]>()
   readonly #queue: Waiting[] = []
   #usedBytes = 0
+  /** The part of #usedBytes that is read-ahead, not slabs. */
+  #aheadBytes = 0
   #peakBytes = 0
   #idleBytes = 0
   #abandoned = 0
@@ -112,21 +116,25 @@ export class SlabPool {
 
   /**
    * Takes `bytes` of the budget without a slab, for read-ahead; false when they are not free at once. Give them
-   * back with `giveBytes`.
+   * back with `giveBytes`. Readers may be slow for as long as they like, so all of them together get a quarter of the
+   * budget: they can never stop the writers.
    */
   tryTakeBytes(bytes: number): boolean {
-    if (this.#queue.length > 0 || !this.#fits(bytes)) return false
+    if (this.#queue.length > 0 || this.#aheadBytes + bytes > this.limitBytes / AHEAD_SHARE) return false
+    if (this.#usedBytes + bytes > this.limitBytes) return false
+    this.#aheadBytes += bytes
     this.#use(bytes)
     return true
   }
 
   giveBytes(bytes: number): void {
     this.#usedBytes -= bytes
+    this.#aheadBytes -= bytes
     this.#serve()
   }
 
   #fits(weight: number): boolean {
-    return this.#usedBytes === 0 || this.#usedBytes + weight <= this.limitBytes
+    return this.#usedBytes === this.#aheadBytes || this.#usedBytes + weight <= this.limitBytes
   }
 
   #use(weight: number): void {
