@@ -27,7 +27,7 @@ after(() => {
 /** As the SDK does by default, and more: the moment a drive goes may cost a request a retry, never more. */
 const PATIENT = { maxAttempts: 6 }
 
-const QUICK = ['--drive-check-interval', '500ms', '--collect-grace', '1s']
+const QUICK = ['--drive-check-interval', '500ms', '--collect-grace', '1s', '--metadata-replace-after', '1s']
 
 function makePlace(count: number): ReturnType<typeof makeDrives> {
   const place = makeDrives(count)
@@ -58,13 +58,13 @@ async function healed(server: ServerProcess): Promise<void> {
   await eventually(
     'everything is healed',
     async () => {
-      const s = await status(server)
+      const { counts, drives, metadata } = await status(server)
+      const whole = drives.every((drive) => drive.health.state === 'online' && !drive.healing)
       return (
-        s.counts.heals === 0 &&
-        s.drives.every((drive) => drive.path === '' || (drive.health.state === 'online' && !drive.healing))
+        counts.heals === 0 && whole && metadata.copies.filter((copy) => copy.state === 'online').length === 3
       )
     },
-    300_000,
+    120_000,
   )
 }
 

@@ -48,7 +48,11 @@ export type FoundFormat =
   | { kind: 'damaged'; detail: string }
 
 /** What a new drive may hold: our own empty directories after a first start that was cut short, and what mkfs makes. */
-const BLANK_ENTRIES: readonly string[] = ['lock', 'lost+found', 'tmp', 'shards', ...FILES.map((name) => `${name}.new`)]
+const BLANK_ENTRIES: readonly string[] = [
+  'lock', 'lost+found', 'tmp', 'shards', ...FILES.map((name) => `${name}.new`),
+  // Small files that every drive is given: one may land on a blank disk before anybody has seen that it is one.
+  'meta-copies.json', 'meta-copies.json.tmp', 'scrub.json', 'scrub.json.tmp',
+]
 
 /** Reads both copies. Rejects with IoError when the drive cannot be read. */
 export async function readFormat(io: DriveIo, deadlineMs: number): Promise<FoundFormat> {

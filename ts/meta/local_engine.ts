@@ -132,6 +132,11 @@ export class LocalEngine implements MetadataEngine {
     return this.#primary.view.snapshot()
   }
 
+  /** Why the engine takes no commands any more; it stays so until it is opened anew. */
+  get failure(): MetadataError | undefined {
+    return this.#failure
+  }
+
   get drives(): readonly MetaDrive[] {
     return [...this.#drives.values()]
   }

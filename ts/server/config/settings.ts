@@ -34,6 +34,7 @@ export interface Config {
   setSize: number
   parity: number
   metadataCopies: number
+  metadataReplaceAfter: number
   region: string
   domains: readonly string[]
   limitsConcurrentRequests: number
@@ -171,6 +172,7 @@ const layout: Pick<
   | 'setSize'
   | 'parity'
   | 'metadataCopies'
+  | 'metadataReplaceAfter'
   | 'driveReserve'
   | 'driveDeadline'
   | 'driveCheckInterval'
@@ -197,6 +199,12 @@ const layout: Pick<
     default: 'auto',
     derived: 'parity + 1',
     about: 'Drives that keep a copy of the command log and its view.',
+  },
+  metadataReplaceAfter: {
+    key: 'metadata.replace-after',
+    shape: duration(0, 30 * 864e5),
+    default: '1m',
+    about: 'How long a metadata copy may be missing before it is made on another drive.',
   },
   driveReserve: {
     key: 'drive.reserve',

@@ -11,6 +11,7 @@ import { randomUUID } from 'node:crypto'
 import { stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 
+import type { DriveState } from '../../drive/drive.js'
 import { DriveTable } from '../../drive/drive_table.js'
 import type { DriveRow } from '../../drive/drive_table.js'
 import { repairFormat, writeFormat } from '../../drive/format.js'
@@ -99,9 +100,30 @@ export class DriveRegistry {
 
   /** Drives that metadata copies may lie on. */
   get metadataDrives(): MetadataDrive[] {
+    if (this.#places.length > 0) {
+      return this.#places
+        .filter(({ monitored }) => isHere(monitored.row.state))
+        .map(({ record, path }) => ({ number: record.number, path }))
+    }
     return this.#opened.places.flatMap(({ state, format, path }) =>
       state === 'present' && format !== undefined ? [{ number: format.number, path }] : [],
     )
+  }
+
+  /** True when every set can be read, so that metadata kept on m+1 drives is there as well. */
+  get readable(): boolean {
+    return this.topology.sets.every(({ k, drives }) => {
+      const here = this.#places.filter(
+        ({ record, monitored }) => drives.includes(record.number) && isHere(monitored.row.state),
+      )
+      return here.length >= k
+    })
+  }
+
+  /** Another client of the metadata, after it was opened anew. */
+  use(client: MetadataEngine): void {
+    this.#client = client
+    this.#publish()
   }
 
   get metadataCopies(): number {
@@ -402,6 +424,10 @@ export class DriveRegistry {
     const mounted = await Promise.all(well.map((other) => isMountPoint(other.path)))
     return well.length > 0 && mounted.every(Boolean) && !(await isMountPoint(place.path))
   }
+}
+
+function isHere(state: DriveState): boolean {
+  return state === 'online' || state === 'full' || state === 'readOnly'
 }
 
 function formatOf(place: OpenedPlace): DriveFormat {

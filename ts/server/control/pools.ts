@@ -137,6 +137,11 @@ export class Pools {
     await Promise.race([ended, late])
   }
 
+  /** Ends the threads themselves. */
+  async destroy(): Promise<void> {
+    await Promise.all([this.#data.destroy(), this.#background.destroy()])
+  }
+
   async #prepareData(slot: number): Promise<{ task: object; transfer: readonly MessagePort[] }> {
     const { config, credentials, address, driveTable, metadata, topology } = this.#options
     const connection = await metadata.connect()

@@ -40,135 +40,204 @@ export interface ServerHooks {
   fatal: (what: string, error: unknown) => void
 }
 
+/** What stands on one opening of the metadata: replaced as a whole when no copy was left and drives came back. */
+interface Running {
+  metadata: MetadataThread
+  client: MetadataClient
+  pools: Pools
+}
+
+const RETRY_MS = 1000
+
 export class Server {
-  readonly endpoint: HostPort
-  readonly admin: HostPort
   readonly credentials: Credentials
   readonly registry: DriveRegistry
   readonly #config: Config
-  readonly #pools: Pools
-  readonly #metadata: MetadataThread
-  readonly #adminServer: AdminServer
-  readonly #state: ServerState
+  readonly #hooks: ServerHooks
+  readonly #address: SharedAddress
+  readonly #metrics = new MetricsAggregate()
+  #running: Running | undefined
+  #state: ServerState | undefined
+  #adminServer: AdminServer | undefined
+  #admin: HostPort
+  #renewing: Promise<void> | undefined
 
-  private constructor(parts: {
-    config: Config
-    endpoint: HostPort
-    admin: HostPort
-    credentials: Credentials
-    registry: DriveRegistry
-    pools: Pools
-    metadata: MetadataThread
-    adminServer: AdminServer
-    state: ServerState
-  }) {
-    this.#config = parts.config
-    this.endpoint = parts.endpoint
-    this.admin = parts.admin
+  private constructor(
+    config: Config,
+    hooks: ServerHooks,
+    parts: { credentials: Credentials; address: SharedAddress; registry: DriveRegistry },
+  ) {
+    this.#config = config
+    this.#hooks = hooks
     this.credentials = parts.credentials
+    this.#address = parts.address
     this.registry = parts.registry
-    this.#pools = parts.pools
-    this.#metadata = parts.metadata
-    this.#adminServer = parts.adminServer
-    this.#state = parts.state
+    this.#admin = config.adminListen
   }
 
   static async start(config: Config, hooks: ServerHooks): Promise<Server> {
-    const { log, fatal, version } = hooks
     const paths = drivePaths(config)
     const credentials = loadCredentials(
       { accessKey: config.rootAccessKey, secretKey: config.rootSecretKey },
       credentialsPath(config),
     )
     const address = await SharedAddress.claim(config.listen)
-    const registry = await DriveRegistry.open(paths, config, log)
-    const metadata = await MetadataThread.start(
-      {
-        drives: registry.metadataDrives,
-        copies: registry.metadataCopies,
-        logLevel: config.logLevel,
-        deadlineMs: config.driveDeadline,
-      },
-      (error) => {
-        fatal('the metadata thread failed', error)
-      },
-    )
-    const client = new MetadataClient(await metadata.connect())
+    const registry = await DriveRegistry.open(paths, config, hooks.log)
+    const server = new Server(config, hooks, { credentials, address, registry })
+    const { metadata, client } = await server.#openMetadata()
     await registry.reconcile(client)
-    const metrics = new MetricsAggregate()
-    const pools = new Pools({
-      config,
-      address,
-      metadata,
-      metrics,
-      log,
-      credentials: { ...credentials, ownerId: ROOT_OWNER },
-      driveTable: registry.driveTable.memory,
-      topology: () => registry.topology,
-      givenUp: (error) => {
-        fatal('workers crash again and again', error)
-      },
-    })
+    const running = server.#use({ metadata, client, pools: server.#makePools(metadata) })
     const state = new ServerState({
-      version,
+      version: hooks.version,
       config,
       endpoint: clientUrl(address.address),
       registry,
-      client,
-      metadata,
-      pools,
+      ...running,
     })
-    await pools.start()
-    registry.watch({
-      changed: (topology) => {
-        pools.tellTopology(topology)
+    server.#state = state
+    await running.pools.start()
+    server.#watchDrives()
+    await server.#openAdmin(state)
+    server.#writeReadyFile()
+    return server
+  }
+
+  get endpoint(): HostPort {
+    return this.#address.address
+  }
+
+  get admin(): HostPort {
+    return this.#admin
+  }
+
+  /** Ends in order, in bounded time. Nothing is lost by a stop that is cut short. */
+  async stop(): Promise<void> {
+    if (this.#state !== undefined) this.#state.stopping = true
+    this.registry.unwatch()
+    await this.#running?.pools.stop(this.#config.limitsDrainTimeout)
+    this.#adminServer?.close()
+    await this.#running?.metadata.stop(5000)
+  }
+
+  get #stopping(): boolean {
+    return this.#state?.stopping === true
+  }
+
+  #use(running: Running): Running {
+    this.#running = running
+    return running
+  }
+
+  async #openMetadata(): Promise<{ metadata: MetadataThread; client: MetadataClient }> {
+    const metadata = await MetadataThread.start(
+      {
+        drives: this.registry.metadataDrives,
+        copies: this.registry.metadataCopies,
+        logLevel: this.#config.logLevel,
+        deadlineMs: this.#config.driveDeadline,
+        replaceAfterMs: this.#config.metadataReplaceAfter,
       },
-      returned: (set) => {
-        pools.tellBackground('driveReturned', { set })
+      {
+        ended: (error) => {
+          this.#hooks.fatal('the metadata thread failed', error)
+        },
+        broken: (message) => {
+          this.#renewing ??= this.#renew(message).finally(() => {
+            this.#renewing = undefined
+          })
+        },
       },
+    )
+    return { metadata, client: new MetadataClient(await metadata.connect()) }
+  }
+
+  #makePools(metadata: MetadataThread): Pools {
+    return new Pools({
+      config: this.#config,
+      address: this.#address,
       metadata,
+      metrics: this.#metrics,
+      log: this.#hooks.log,
+      credentials: { ...this.credentials, ownerId: ROOT_OWNER },
+      driveTable: this.registry.driveTable.memory,
+      topology: () => this.registry.topology,
+      givenUp: (error) => {
+        this.#hooks.fatal('workers crash again and again', error)
+      },
     })
-    const controlRegistry = new Registry()
-    addControlMetrics(controlRegistry, state)
-    const adminServer = new AdminServer({
-      address: config.adminListen,
-      verifier: new AdminVerifier(credentials),
+  }
+
+  #watchDrives(): void {
+    this.registry.watch({
+      changed: (topology) => this.#running?.pools.tellTopology(topology),
+      returned: (set) => this.#running?.pools.tellBackground('driveReturned', { set }),
+      metadata: {
+        addDrive: (drive) => this.#running?.metadata.addDrive(drive),
+        removeDrive: (number, reason) => this.#running?.metadata.removeDrive(number, reason),
+      },
+    })
+  }
+
+  /**
+   * No metadata copy is left. Requests are refused (503) until enough drives are back; then everything that has LMDB's
+   * files open is ended, the metadata is opened anew as after a restart, and workers are started on it.
+   */
+  async #renew(message: string): Promise<void> {
+    const { log } = this.#hooks
+    const { registry } = this
+    const old = this.#running
+    const state = this.#state
+    if (old === undefined || state === undefined) return
+    log.error({ reason: message }, 'no metadata copy is left; waiting for drives to come back')
+    state.metadataBroken = 'no metadata copy is online'
+    while (!registry.readable && !this.#stopping) await sleep(RETRY_MS)
+    if (this.#stopping) return
+    await old.pools.stop(RETRY_MS)
+    await old.pools.destroy()
+    await old.client.close()
+    await old.metadata.stop(RETRY_MS)
+    await old.metadata.terminate()
+    for (;;) {
+      if (this.#stopping) return
+      try {
+        const { metadata, client } = await this.#openMetadata()
+        const running = this.#use({ metadata, client, pools: this.#makePools(metadata) })
+        state.use(running)
+        registry.use(client)
+        await running.pools.start()
+        state.metadataBroken = ''
+        for (const { number } of registry.topology.sets)
+          running.pools.tellBackground('driveReturned', { set: number })
+        log.info('the metadata was opened anew')
+        return
+      } catch (error) {
+        log.warn({ err: error }, 'the metadata cannot be opened yet')
+        await sleep(RETRY_MS)
+      }
+    }
+  }
+
+  async #openAdmin(state: ServerState): Promise<void> {
+    const { log } = this.#hooks
+    const registry = new Registry()
+    addControlMetrics(registry, state)
+    this.#adminServer = new AdminServer({
+      address: this.#config.adminListen,
+      verifier: new AdminVerifier(this.credentials),
       metrics: async () => ({
         contentType: Registry.PROMETHEUS_CONTENT_TYPE,
-        text: await metrics.text(
-          pools
+        text: await this.#metrics.text(
+          state.pools
             .snapshotSources()
-            .set('metadata', () => metadata.metrics())
-            .set('control', () => controlRegistry.getMetricsAsJSON()),
+            .set('metadata', () => state.metadataMetrics())
+            .set('control', () => registry.getMetricsAsJSON()),
         ),
       }),
       notReady: () => state.notReady(),
       routes: adminRoutes(state),
       log,
     })
-    const admin = await adminServer.listen()
-    const server = new Server({
-      config,
-      endpoint: address.address,
-      admin,
-      credentials,
-      registry,
-      pools,
-      metadata,
-      adminServer,
-      state,
-    })
-    server.#writeReadyFile()
-    return server
-  }
-
-  /** Ends in order, in bounded time. Nothing is lost by a stop that is cut short. */
-  async stop(): Promise<void> {
-    this.#state.stopping = true
-    this.registry.unwatch()
-    await this.#pools.stop(this.#config.limitsDrainTimeout)
-    this.#adminServer.close()
-    await this.#metadata.stop(5000)
+    this.#admin = await this.#adminServer.listen()
   }
 
   #writeReadyFile(): void {
@@ -178,4 +247,10 @@ export class Server {
     writeFileSync(`${this.#config.readyFile}.tmp`, JSON.stringify(facts))
     renameSync(`${this.#config.readyFile}.tmp`, this.#config.readyFile)
   }
+}
+
+function sleep(ms: number): Promise<void> {
+  return new Promise((resolve) => {
+    setTimeout(resolve, ms)
+  })
 }

@@ -4,6 +4,7 @@ import type { MetadataEngine, MetadataStatus } from '../../meta/engine.js'
 import type { BackgroundProgress } from '../../store/background/progress.js'
 import type { BackupReport, DriveReport, SetReport, StatusReport } from '../admin/api.js'
 import type { Config } from '../config/settings.js'
+import type { MetricsSnapshot } from '../metrics/worker_metrics.js'
 import type { MetadataThread } from '../threads/metadata_thread.js'
 import type { DriveRegistry } from './drive_registry.js'
 import type { Pools } from './pools.js'
@@ -21,12 +22,19 @@ export interface StateParts {
 export class ServerState {
   stopping = false
   readonly startedMs: number = Date.now()
+  /** Why no metadata can be written; '' while it can. */
+  metadataBroken = ''
   readonly #parts: StateParts
   #counts: StatusReport['counts'] = { buckets: 0, objects: 0, bytes: 0, garbage: 0, heals: 0 }
   #backup: BackupReport = { state: 'idle', path: '', done: 0, total: 0, position: 0, error: '' }
 
   constructor(parts: StateParts) {
     this.#parts = parts
+  }
+
+  /** After the metadata was opened anew. */
+  use(parts: Pick<StateParts, 'client' | 'metadata' | 'pools'>): void {
+    Object.assign(this.#parts, parts)
   }
 
   get pools(): Pools {
@@ -41,6 +49,7 @@ export class ServerState {
   notReady(): string[] {
     const reasons: string[] = []
     if (this.stopping) reasons.push('the server is stopping')
+    if (this.metadataBroken !== '') reasons.push(this.metadataBroken)
     if (this.pools.readyWorkers === 0) reasons.push('no worker is ready')
     for (const set of this.sets()) {
       if (set.readableDrives < set.k) {
@@ -111,6 +120,10 @@ export class ServerState {
       }
     }
     return this.#counts
+  }
+
+  metadataMetrics(): Promise<MetricsSnapshot> {
+    return this.#parts.metadata.metrics()
   }
 
   metadataStatus(): Promise<MetadataStatus> {

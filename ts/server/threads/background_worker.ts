@@ -84,6 +84,8 @@ export default async function run(task: BackgroundWorkerTask & PoolTask): Promis
   background.start()
   channel.tell('ready', undefined)
   await background.stop(await stopped)
+  // LMDB's files must be closed by every thread before they may be opened anew.
+  await parts.metadata.close()
   channel.close()
 }
 

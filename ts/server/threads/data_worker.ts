@@ -68,6 +68,8 @@ export default async function run(task: DataWorkerTask & PoolTask): Promise<void
   await worker.listen(task.listen)
   channel.tell('ready', undefined)
   await worker.drain(await stopped)
+  // LMDB's files must be closed by every thread before they may be opened anew.
+  await worker.parts.metadata.close()
   channel.close()
 }
 

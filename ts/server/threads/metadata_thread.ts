@@ -22,27 +22,38 @@ export class MetadataOpenError extends Error {
   }
 }
 
+/** What happens to the thread after it has opened. */
+export interface MetadataHears {
+  /** It ended, though not by `stop`. */
+  ended: (error: Error) => void
+  /** No copy is left: it answers, but takes no commands until it is started anew. */
+  broken: (message: string) => void
+}
+
 const ANSWER_MS = 10_000
 
 export class MetadataThread {
   readonly #channel: Channel<MetadataThreadCalls, MetadataNotices>
+  readonly #worker: Worker
 
-  private constructor(channel: Channel<MetadataThreadCalls, MetadataNotices>) {
+  private constructor(channel: Channel<MetadataThreadCalls, MetadataNotices>, worker: Worker) {
     this.#channel = channel
+    this.#worker = worker
   }
 
-  /** Rejects with MetadataOpenError. `ended` is called when the thread ends after it had opened, unless by `stop`. */
-  static start(
-    data: Omit<MetadataWorkerData, 'control'>,
-    ended: (error: Error) => void,
-  ): Promise<MetadataThread> {
+  /** Rejects with MetadataOpenError. */
+  static start(data: Omit<MetadataWorkerData, 'control'>, hears: MetadataHears): Promise<MetadataThread> {
     return new Promise((resolve, reject) => {
       const { port1, port2 } = new MessageChannel()
       let lastError: Error | undefined
       let thread: MetadataThread | undefined
       const channel = new Channel<MetadataThreadCalls, MetadataNotices>(port1, {
         opened: () => {
-          resolve((thread = new MetadataThread(channel)))
+          resolve((thread = new MetadataThread(channel, worker)))
+          return undefined
+        },
+        broken: ({ message }) => {
+          hears.broken(message)
           return undefined
         },
         failed: ({ code, message }) => {
@@ -60,7 +71,7 @@ export class MetadataThread {
       worker.on('exit', () => {
         const error = lastError ?? new Error('the metadata thread ended')
         if (thread === undefined) reject(error)
-        else if (!thread.#stopping) ended(error)
+        else if (!thread.#stopping) hears.ended(error)
       })
     })
   }
@@ -103,5 +114,11 @@ export class MetadataThread {
     } catch {
       return false
     }
+  }
+
+  /** Ends the thread, whatever it does. */
+  async terminate(): Promise<void> {
+    this.#stopping = true
+    await this.#worker.terminate()
   }
 }

@@ -30,6 +30,7 @@ export interface MetadataWorkerData {
   copies: number
   logLevel: LogLevel
   deadlineMs: number
+  replaceAfterMs: number
 }
 
 export type MetadataThreadCalls = {
@@ -46,12 +47,15 @@ export type MetadataThreadCalls = {
 
 export type MetadataNotices = {
   opened: { takes: undefined; gives: undefined }
+  /** No copy is left: the engine has to be opened anew once drives are back. */
+  broken: { takes: { message: string }; gives: undefined }
   /** The engine could not be opened. */
   failed: { takes: { code: string; message: string }; gives: undefined }
 }
 
 /** Between two slices of a comparison of the copies. */
 const COMPARE_PAUSE_MS = 20
+const FAILURE_CHECK_MS = 250
 
 async function main(data: MetadataWorkerData): Promise<void> {
   const log = createLogger(data.logLevel, 'metadata')
@@ -93,6 +97,7 @@ async function main(data: MetadataWorkerData): Promise<void> {
       drives: data.drives.map(open),
       copies: data.copies,
       deadlineMs: data.deadlineMs,
+      replaceAfterMs: data.replaceAfterMs,
       note: (message) => {
         log.warn(message)
       },
@@ -104,6 +109,11 @@ async function main(data: MetadataWorkerData): Promise<void> {
     return
   }
   channel.tell('opened', undefined)
+  const watch = setInterval(() => {
+    if (engine.failure === undefined) return
+    clearInterval(watch)
+    channel.tell('broken', { message: engine.failure.message })
+  }, FAILURE_CHECK_MS)
 }
 
 /** Figures of the log and its copies, set from the engine's status at every scrape. */

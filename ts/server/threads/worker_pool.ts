@@ -71,12 +71,17 @@ export class WorkerPool<Makes extends Calls, Offers extends Calls> {
       options.log.error({ err: error, pool: options.name }, 'a thread failed outside its task')
     })
     this.#slots = Array.from({ length: options.threads }, () => ({
-      generation: -1, channel: undefined, crashes: [], ended: Promise.resolve(),
+      generation: -1,
+      channel: undefined,
+      crashes: [],
+      ended: Promise.resolve(),
     }))
   }
 
   start(): void {
-    this.#slots.forEach((slot, index) => { slot.ended = this.#runSlot(slot, index) })
+    this.#slots.forEach((slot, index) => {
+      slot.ended = this.#runSlot(slot, index)
+    })
   }
 
   get threads(): number {
@@ -114,12 +119,17 @@ export class WorkerPool<Makes extends Calls, Offers extends Calls> {
       this.#options.crashed(index, slot.generation)
       const pause = this.#noteCrash(slot)
       const fault = error ?? new Error('the task ended without being asked to')
-      this.#options.log.error({ err: fault, pool: this.#options.name, slot: index, pauseMs: pause }, 'a worker crashed')
+      this.#options.log.error(
+        { err: fault, pool: this.#options.name, slot: index, pauseMs: pause },
+        'a worker crashed',
+      )
       if (pause === undefined) {
         this.#options.givenUp(fault)
         return
       }
-      await new Promise((resolve) => { setTimeout(resolve, pause) })
+      await new Promise((resolve) => {
+        setTimeout(resolve, pause)
+      })
     }
   }
 
@@ -128,7 +138,12 @@ export class WorkerPool<Makes extends Calls, Offers extends Calls> {
       const prepared = await this.#options.prepare(index, slot.generation)
       const { port1, port2 } = new MessageChannel()
       slot.channel = new Channel<Makes, Offers>(port1, this.#options.handlers(index))
-      const task = { ...prepared.task, slot: index, generation: slot.generation, control: port2 } satisfies PoolTask
+      const task = {
+        ...prepared.task,
+        slot: index,
+        generation: slot.generation,
+        control: port2,
+      } satisfies PoolTask
       await this.#pool.run(task, { transferList: [...prepared.transfer, port2] as never })
       return undefined
     } catch (error) {
