@@ -46,9 +46,8 @@ export class Nemesis {
   private turn(): void {
     const { nemesis } = this.simulation.options;
     const nodes = [...this.simulation.nodes.values()].filter((node) => !node.lost);
-    const node = this.random.pick(nodes);
     const { random } = this;
-    if (random.permille(nemesis.crash)) this.crash(node, false);
+    if (random.permille(nemesis.crash)) this.crash(this.victim(nodes), false);
     if (random.permille(nemesis.power)) this.powerLoss(nodes);
     for (const down of nodes) {
       if (!down.up && random.permille(nemesis.restart)) this.restart(down);
@@ -59,6 +58,12 @@ export class Nemesis {
     if (random.permille(nemesis.membership)) this.changeMembership();
     if (random.permille(nemesis.transfer)) this.transfer();
     if (random.permille(nemesis.loseDisk)) this.loseDisk(random.pick(nodes));
+  }
+
+  /** Often one that is installing a snapshot: there is most to break. */
+  private victim(nodes: readonly SimNode[]): SimNode {
+    const installing = nodes.filter((node) => node.raft?.log.hasUnstableSnapshot() === true);
+    return this.random.pick(installing.length > 0 && this.random.permille(700) ? installing : nodes);
   }
 
   private crash(node: SimNode, power: boolean): void {
@@ -77,7 +82,7 @@ export class Nemesis {
   /** Of one node, or of all at once. */
   private powerLoss(nodes: readonly SimNode[]): void {
     const all = this.random.permille(200);
-    for (const node of all ? nodes : [this.random.pick(nodes)]) this.crash(node, true);
+    for (const node of all ? nodes : [this.victim(nodes)]) this.crash(node, true);
   }
 
   private pause(node: SimNode): void {

@@ -41,6 +41,10 @@ interface Seen {
   /** The term it leads, or 0. */
   leading: number;
   durableTerm: number;
+  installing: boolean;
+  lead: NodeId;
+  /** The last durable index. */
+  last: number;
 }
 
 interface KnownEntry {
@@ -202,11 +206,28 @@ export class Observer {
     if (log.committed !== seen.commit) this.checkCommit(node, raft, seen);
     if (log.applied < seen.applied) this.fail('Monotone', `node ${node.id}'s applied index went back`);
     this.checkOrder(node, raft);
+    this.checkQueues(node);
+    this.cover(node, raft, seen);
     seen.term = term;
     seen.durableTerm = node.log.hardState.term;
     seen.commit = log.committed;
     seen.applied = log.applied;
     seen.leading = raft.state === 'StateLeader' ? term : 0;
+  }
+
+  /** What the run has been through, beside what the nemesis did. */
+  private cover(node: SimNode, raft: Raft, seen: Seen): void {
+    const installing = raft.log.hasUnstableSnapshot();
+    if (installing && !seen.installing) {
+      this.count('snapshot installed');
+      if (raft.tracker.isJoint()) this.count('snapshot installed in a joint configuration');
+      if (seen.lead !== raft.lead) this.count('snapshot installed with a new leader');
+    }
+    seen.installing = installing;
+    seen.lead = raft.lead;
+    const last = node.log.lastIndex();
+    if (last < seen.last) this.count('log cut off');
+    seen.last = last;
   }
 
   private seenOf(node: SimNode, raft: Raft): Seen {
@@ -217,7 +238,11 @@ export class Observer {
     const start = raft.log.applied;
     // Its log may have changed unseen with a crash.
     this.matchDurable(node);
-    const fresh = { incarnation, term: durableTerm, commit: start, applied: start, leading: 0, durableTerm };
+    const fresh: Seen = {
+      ...{ incarnation, durableTerm, term: durableTerm, commit: start, applied: start, leading: 0 },
+      ...{ installing: false, lead: NONE, last: node.log.lastIndex() },
+    };
+    if (node.machine.state.applied.index > node.log.lastIndex()) this.count('state machine ahead of the log');
     this.seen.set(node.id, fresh);
     if (seen !== undefined) this.count('restart');
     return fresh;
@@ -322,6 +347,17 @@ export class Observer {
     const installing = machine.flushed.applied.index === applied;
     if (applied > log.lastIndex() && !installing) {
       this.fail('Order', `node ${node.id} applied ${applied}, durable is ${log.lastIndex()}`);
+    }
+  }
+
+  /** Nothing piles up: a bound far above what the limits of a run allow, and far below a leak. */
+  private checkQueues(node: SimNode): void {
+    const { writes, machineTasks, reads } = node.host!.queued;
+    if (writes + machineTasks + reads > 2000) {
+      this.fail(
+        'Bounded',
+        `node ${node.id} has ${writes} writes, ${machineTasks} operations and ${reads} reads waiting`,
+      );
     }
   }
 

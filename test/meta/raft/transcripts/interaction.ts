@@ -200,6 +200,9 @@ export class InteractionRunner {
       electionTick: ELECTION_TICK,
       heartbeatTick: HEARTBEAT_TICK,
       applied: snapshot.index,
+      maxSizePerMessage: Infinity,
+      maxInflightBytes: Infinity,
+      maxUncommittedSize: Infinity,
       ...options,
     });
     this.nodes.push({ raw, storage, async: options.asyncStorageWrites, appendWork: [], applyWork: [] });

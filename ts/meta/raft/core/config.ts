@@ -20,15 +20,15 @@ export interface RaftOptions {
    * Writing and applying happen behind messages to the storage threads, instead of between ready and advance.
    */
   readonly asyncStorageWrites?: boolean;
-  /** Bytes of entries per MsgApp (always at least one entry). Default no limit. */
+  /** Bytes of entries per MsgApp (always at least one entry). Default 1 MiB. */
   readonly maxSizePerMessage?: number;
   /** Bytes of entries being applied at once. Default: maxSizePerMessage. */
   readonly maxCommittedSizePerReady?: number;
-  /** Payload bytes a leader may hold uncommitted before it drops proposals. Default no limit. */
+  /** Payload bytes a leader may hold uncommitted before it drops proposals. Default 64 MiB. */
   readonly maxUncommittedSize?: number;
   /** MsgApps in flight to one follower. Default 256. */
   readonly maxInflightMessages?: number;
-  /** Payload bytes in flight to one follower. Default no limit. Invariant: >= maxSizePerMessage. */
+  /** Payload bytes in flight to one follower. Default 8 MiB. Invariant: >= maxSizePerMessage. */
   readonly maxInflightBytes?: number;
   /** Leaders without a quorum step down, and votes are refused while a leader is alive. Default true. */
   readonly checkQuorum?: boolean;
@@ -58,15 +58,17 @@ export interface RaftOptions {
 export type RaftConfig = Required<Omit<RaftOptions, 'trace' | 'applied'>> &
   Pick<RaftOptions, 'trace' | 'applied'>;
 
+const MIB = 1024 * 1024;
+
 export function resolveConfig(options: RaftOptions): RaftConfig {
-  const maxSizePerMessage = options.maxSizePerMessage ?? Infinity;
+  const maxSizePerMessage = options.maxSizePerMessage ?? MIB;
   const config: RaftConfig = {
     electionTick: 10,
     heartbeatTick: 1,
     asyncStorageWrites: false,
-    maxUncommittedSize: Infinity,
+    maxUncommittedSize: 64 * MIB,
     maxInflightMessages: 256,
-    maxInflightBytes: Infinity,
+    maxInflightBytes: Math.max(8 * MIB, maxSizePerMessage),
     checkQuorum: true,
     preVote: true,
     readOnly: 'safe',
@@ -85,7 +87,7 @@ export function resolveConfig(options: RaftOptions): RaftConfig {
   invariant(config.electionTick > config.heartbeatTick, 'electionTick must be above heartbeatTick');
   invariant(config.maxInflightMessages > 0, 'maxInflightMessages must be positive');
   invariant(
-    config.maxInflightBytes >= config.maxSizePerMessage || config.maxSizePerMessage === Infinity,
+    config.maxInflightBytes >= config.maxSizePerMessage,
     'maxInflightBytes must not be below maxSizePerMessage',
   );
   invariant(config.maxCommittedSizePerReady > 0, 'maxCommittedSizePerReady must be positive');

@@ -8,7 +8,7 @@
  */
 import { fail, invariant } from './invariant.js';
 import type { Storage } from './storage.js';
-import { entriesSize, limitSize, type Entry, type EntryId, type Snapshot } from './types.js';
+import { entriesSize, limitedSlice, type Entry, type EntryId, type Snapshot } from './types.js';
 import { Unstable } from './unstable.js';
 
 const NO_ENTRIES: readonly Entry[] = [];
@@ -77,13 +77,14 @@ export class RaftLog {
     if (low < this.firstIndex()) return 'compacted';
     if (low > high || high > this.lastIndex() + 1) fail(`slice [${low}, ${high}) is outside the log`);
     const { offset } = this.unstable;
-    if (low >= offset) return limitSize(this.unstable.entries.slice(low - offset, high - offset), maxSize);
+    if (low >= offset) return limitedSlice(this.unstable.entries, low - offset, high - offset, maxSize);
     const cut = Math.min(high, offset);
     const stored = this.storage.entries(low, cut, maxSize);
     if (stored === 'compacted') return stored;
     // A short answer means that the size limit was reached in storage.
     if (high <= offset || low + stored.length < cut) return stored;
-    return limitSize([...stored, ...this.unstable.entries.slice(0, high - offset)], maxSize);
+    const all = [...stored, ...this.unstable.entries.slice(0, high - offset)];
+    return limitedSlice(all, 0, all.length, maxSize);
   }
 
   /** Entries from `from` to the end. */

@@ -11,7 +11,7 @@ import {
   EMPTY_CONF_STATE,
   EMPTY_HARD_STATE,
   NO_DATA,
-  limitSize,
+  limitedSlice,
   type ConfState,
   type Entry,
   type HardState,
@@ -66,7 +66,8 @@ export class MemoryStorage implements Storage {
     const first = this.firstIndex();
     if (low < first) return 'compacted';
     invariant(low < high && high <= this.lastIndex() + 1, 'entries are read within the log');
-    return limitSize(this.list.slice(low - first, high - first), maxSize);
+    const found = limitedSlice(this.list, low - first, high - first, maxSize);
+    return found === this.list ? [...found] : found;
   }
 
   snapshot(): Snapshot | undefined {

@@ -232,14 +232,23 @@ export function entriesSize(entries: readonly Entry[]): number {
   return size;
 }
 
-/** The longest prefix of at most `maxSize` bytes, but never less than one entry, so that work goes on. */
-export function limitSize(entries: readonly Entry[], maxSize: number): readonly Entry[] {
+/**
+ * list[from, to), cut after at most `maxSize` bytes, but never to less than one entry, so that work goes on.
+ * Looks at no more entries than it returns (and one).
+ */
+export function limitedSlice(
+  list: readonly Entry[],
+  from: number,
+  to: number,
+  maxSize: number,
+): readonly Entry[] {
   let size = 0;
-  for (let i = 0; i < entries.length; i++) {
-    size += entrySize(entries[i]!);
-    if (size > maxSize && i > 0) return entries.slice(0, i);
+  let end = from;
+  for (; end < to; end++) {
+    size += entrySize(list[end]!);
+    if (size > maxSize && end > from) break;
   }
-  return entries;
+  return from === 0 && end === list.length ? list : list.slice(from, end);
 }
 
 function varintSize(value: number): number {

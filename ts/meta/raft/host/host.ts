@@ -212,6 +212,11 @@ export class RaftHost {
     return this.raw.status();
   }
 
+  /** How much waits, for metrics. */
+  get queued(): { readonly writes: number; readonly machineTasks: number; readonly reads: number } {
+    return { writes: this.writes.length, machineTasks: this.machineTasks.length, reads: this.reads.count() };
+  }
+
   get applied(): number {
     return this.appliedIndex;
   }
