@@ -50,6 +50,8 @@ export interface DriveWatcher {
 
 /** Drives that a process can get to know in its life, replacements included. */
 const ROWS = 4096
+const RETRY_MS = 500
+const REPLACE_RETRY_MS = 5000
 const STRIPE_SIZE = 1 << 20
 const FEATURE_LEVEL = 1
 
@@ -167,7 +169,7 @@ export class DriveRegistry {
     await this.#matchPlaces(client)
     await this.#monitor.probeAll()
     await this.#cleanTemporary()
-    this.#publish()
+    this.#publishNow()
   }
 
   watch(watcher: DriveWatcher): void {
@@ -249,7 +251,8 @@ export class DriveRegistry {
       (r) => r.state === 'member' && r.set === opened.set && r.position === opened.position,
     )
     if (old === undefined || format.epoch !== old.epoch + 1) return
-    await this.#commandReplacement(client, old, format)
+    const refused = await this.#commandReplacement(client, old, format)
+    if (refused !== '') throw new DriveRefusal(refused)
     client.reader.refresh()
   }
 
@@ -300,7 +303,20 @@ export class DriveRegistry {
     )
   }
 
+  /** Again later while no metadata copy can be read: what is published then is newer still. */
   #publish(): void {
+    try {
+      this.#publishNow()
+    } catch (error) {
+      if (!(error instanceof MetadataError)) throw error
+      this.#log.warn({ err: error }, 'the topology is published later')
+      setTimeout(() => {
+        if (this.#watcher !== undefined) this.#publish()
+      }, RETRY_MS)
+    }
+  }
+
+  #publishNow(): void {
     const client = this.#client
     if (client === undefined) return
     client.reader.refresh()
@@ -364,7 +380,10 @@ export class DriveRegistry {
     this.#replacing = this.#replacing
       .then(() => this.#replace(place))
       .catch((error: unknown) => {
-        this.#log.error({ err: error, path: place.path }, 'the drive could not be replaced')
+        this.#log.error({ err: error, path: place.path }, 'the drive could not be replaced; trying again')
+        setTimeout(() => {
+          if (place.blank) this.#replaceLater(place)
+        }, REPLACE_RETRY_MS)
       })
   }
 
@@ -381,7 +400,7 @@ export class DriveRegistry {
     client.reader.refresh()
     const numbers = client.reader.drives().map((record) => record.number)
     const old = place.record
-    const record: DriveRecord = {
+    place.candidate ??= {
       ...old,
       number: Math.max(...numbers) + 1,
       driveId: randomUUID(),
@@ -389,10 +408,16 @@ export class DriveRegistry {
       state: 'member',
       healing: true,
     }
+    const record = place.candidate
     const { io } = place.monitored
     const format = this.#formatFor(record, 'initialising')
     await writeFormat(io, format)
-    await this.#commandReplacement(client, old, format)
+    const refused = await this.#commandReplacement(client, old, format)
+    if (refused !== '') {
+      delete place.candidate
+      throw new Error(refused)
+    }
+    delete place.candidate
     const member: DriveFormat = { ...format, state: 'member' }
     await repairFormat(io, member)
     place.record = record
@@ -410,12 +435,13 @@ export class DriveRegistry {
     this.#watcher?.returned(record.set)
   }
 
-  async #commandReplacement(client: MetadataEngine, old: DriveRecord, format: DriveFormat): Promise<void> {
+  /** '' when it was applied, now or before; else why not. */
+  async #commandReplacement(client: MetadataEngine, old: DriveRecord, format: DriveFormat): Promise<string> {
     const { number, driveId, pool, set, position, epoch } = format
     const drive: DriveRecord = { number, driveId, pool, set, position, epoch, state: 'member', healing: true }
     const command = { kind: 'replaceDrive', old: old.number, drive, nowMs: Date.now() } as const
     const result = await client.propose(command, `replace ${driveId}`)
-    if (!result.ok) throw new Error(`replaceDrive was refused: ${result.refusal} ${result.detail}`)
+    return result.ok ? '' : `replaceDrive was refused: ${result.refusal} ${result.detail}`
   }
 
   /** All other drives that are well are mount points, and this one is none. */

@@ -12,6 +12,8 @@ export interface Place {
   monitored: MonitoredDrive
   /** A blank directory lies there. */
   blank: boolean
+  /** The record of a replacement that was begun: tried again with the same ids, so that it happens once. */
+  candidate?: DriveRecord
 }
 
 export interface TopologyFacts {
