@@ -199,16 +199,35 @@ function receive(numbers: Float64Array, names: string[]): void {
     if (item === undefined) continue
     forget(id, item)
     if (error !== 0) {
-      item.reject(new RawIoError(errorName(error), failedAt))
+      settle(() => { item.reject(new RawIoError(errorName(error), failedAt)) })
       continue
     }
     try {
       if (item.batch.into.length > 0) addon.ioTake(id, item.batch.into)
-      item.resolve({ results, names: listings })
+      settle(() => { item.resolve({ results, names: listings }) })
     } catch (caught) {
-      item.reject(caught as Error)
+      settle(() => { item.reject(caught as Error) })
     }
   }
+}
+
+/**
+ * Node runs up to a thousand native callbacks in one turn of the event loop. Reads that the page cache answers at once
+ * would keep one turn going for seconds, with no timer and no socket served, if what waits for them went on in the
+ * callback; so it goes on from here, for a bounded number in each turn.
+ */
+const SETTLED_PER_TURN = 16
+const settling: (() => void)[] = []
+
+function settle(go: () => void): void {
+  if (settling.push(go) === 1) setImmediate(settleSome)
+}
+
+function settleSome(): void {
+  // What is added meanwhile finds the list not empty, and waits for the next turn.
+  for (const go of settling.slice(0, SETTLED_PER_TURN)) go()
+  settling.splice(0, SETTLED_PER_TURN)
+  if (settling.length > 0) setImmediate(settleSome)
 }
 
 const ERROR_NAMES = new Map<number, string>([
