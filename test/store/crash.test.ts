@@ -38,23 +38,12 @@ async function loadUntilCut(
   for (const drive of sim.drives.values()) drive.beforeOperation = step
   sim.metadata.before = step
   const load = model.load(1000)
-  const background = withBackground ? backgroundLoop(sim, () => cut) : Promise.resolve()
+  const background = withBackground ? sim.backgroundUntil(() => cut) : Promise.resolve()
   // After the cut some of these never settle, as in a process that is gone.
   load.catch(() => undefined)
   background.catch(() => undefined)
   await sim.run(Promise.race([end, load]))
   assert.ok(cut)
-}
-
-async function backgroundLoop(sim: SimulatedStore, over: () => boolean): Promise<void> {
-  const { background } = sim
-  while (!over()) {
-    background.orphanSearch.startNow()
-    for (const job of background.jobs) {
-      if (!over()) await job.runSlice(sim.clock.now() + 1).catch(() => undefined)
-    }
-    await new Promise((resolve) => setImmediate(resolve))
-  }
 }
 
 async function crashRun(seed: number, lives: number, engine: 'simulated' | 'local'): Promise<number> {
@@ -87,7 +76,7 @@ async function crashRun(seed: number, lives: number, engine: 'simulated' | 'loca
 for (const engine of ['simulated', 'local'] as const) {
   const name = engine === 'local' ? 'the log on the drives' : 'metadata that answers at once'
   test(`a kill or power cut at any step keeps what was acknowledged, leaks nothing: ${name}`, async (t) => {
-    const runs = Number(process.env['OSTRAKA_TEST_RUNS'] ?? (long ? 400 : 25))
+    const runs = Number(process.env['OSTRAKA_TEST_RUNS'] ?? (long ? 400 : 20))
     t.diagnostic(`seeds ${String(firstSeed)}..${String(firstSeed + runs - 1)} (OSTRAKA_TEST_SEED sets the first)`)
     let operations = 0
     for (let i = 0; i < runs; i++) {

@@ -213,6 +213,21 @@ export class SimulatedStore {
     for (const worker of this.workers) await this.run(worker.damage.settled())
   }
 
+  /** All jobs at once, each slice after slice, as the runner does, but without its pauses. */
+  async backgroundUntil(over: () => boolean): Promise<void> {
+    const { background } = this
+    await Promise.all(
+      background.jobs.map(async (job) => {
+        while (!over()) {
+          if (job === background.orphanSearch) background.orphanSearch.startNow()
+          if (job === background.scrubber) background.scrubber.startNow()
+          await job.runSlice(this.clock.now() + 1).catch(() => undefined)
+          await new Promise((resolve) => setImmediate(resolve))
+        }
+      }),
+    )
+  }
+
   /** Slices of one job until it is idle. */
   async runJob(job: BackgroundJob): Promise<void> {
     for (let slice = 0; slice < 1000; slice++) {

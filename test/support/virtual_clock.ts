@@ -13,6 +13,8 @@ export class VirtualClock implements Clock {
   #timers = new Set<{ at: number; fn: () => void }>()
   /** Anything that grows while there is progress, such as operations done. */
   readonly #progress: () => number
+  /** Time that passes with every turn, for when something is always busy. */
+  turnMs = 0
 
   constructor(progress: () => number = () => 0) {
     this.#progress = progress
@@ -59,6 +61,7 @@ export class VirtualClock implements Clock {
     let seen = this.#progress()
     while (!settled) {
       await new Promise((resolve) => setImmediate(resolve))
+      if (this.turnMs > 0) this.advance(this.turnMs)
       const now = this.#progress()
       quiet = now === seen ? quiet + 1 : 0
       seen = now
