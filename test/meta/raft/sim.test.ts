@@ -15,6 +15,8 @@ const failedOnce: readonly (readonly [number, number])[] = [
   [49, 5000],
   [75, 10_000],
   [198, 20_000],
+  [10_001_845, 20_000],
+  [20_000_225, 20_000],
 ];
 
 function run(seed: number, events: number): ReturnType<typeof simulate> {

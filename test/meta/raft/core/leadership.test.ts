@@ -71,6 +71,23 @@ describe('leadership transfer', () => {
     assert.equal(group.at(3).state, 'StateLeader');
   });
 
+  test('that fails does not leave the group in a joint configuration', () => {
+    const group = new Group(all);
+    const leader = group.elect(1);
+    group.isolate(3);
+    leader.raw.proposeConfChange(change(['add-learner', 4], ['add-learner', 5]));
+    leader.raw.transferLeader(3);
+    group.run();
+    assert.deepEqual(leader.confState.votersOutgoing, [1, 2, 3]);
+    for (let i = 0; i < 10; i++) {
+      group.tick(1);
+      group.run();
+    }
+    assert.equal(leader.state, 'StateLeader');
+    assert.deepEqual(leader.confState.votersOutgoing, []);
+    assert.deepEqual(leader.confState.learners, [4, 5]);
+  });
+
   test('is given up when the target is removed', () => {
     const group = new Group(all);
     const leader = group.elect(1);

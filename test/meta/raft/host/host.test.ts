@@ -198,6 +198,20 @@ describe('a host', () => {
     assert.deepEqual(bench.applied, ['a', 'b', 'c', 'd']);
   });
 
+  test('does not acknowledge what a later leader replaced in the same write', () => {
+    const bench = new Bench(2, [1, 2, 3]);
+    const append = (term: number, from: number, ...entries: Entry[]): Message =>
+      makeMessage('MsgApp', 2, { from, term, index: 1, logTerm: 1, entries });
+    bench.host.receive([append(2, 1, entry(2, 2, 'a'))]);
+    bench.host.receive([append(2, 1, entry(2, 2, 'a'), entry(2, 3, 'b'))]);
+    bench.host.receive([append(3, 3, entry(3, 2, 'c'))]);
+    bench.settle();
+    assert.deepEqual(
+      bench.sent.map((m) => [m.to, m.term, m.index]),
+      [[3, 3, 2]],
+    );
+  });
+
   test('does not write a commit index by itself', () => {
     const bench = new Bench(2, [1, 2, 3]);
     const append = { from: 1, term: 2, index: 1, logTerm: 1, entries: [entry(2, 2, 'x')] };

@@ -94,7 +94,8 @@ export function drawOptions(random: Random): SimOptions {
       maxCommittedSizePerReady: random.pick([1, 100, 1_000_000]),
       maxUncommittedSize: random.pick([50, 1000, 1_000_000]),
       learnerMaxLag: random.pick([0, 10, 1000]),
-      stepDownOnRemoval: random.permille(800),
+      // Otherwise a leader that was removed stays, and drops all proposals.
+      stepDownOnRemoval: true,
     },
   };
 }

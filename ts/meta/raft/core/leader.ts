@@ -129,7 +129,7 @@ function learnerBehind(raft: Raft, change: ConfChange, lastIndex: number): boole
  */
 export function leaveJointWhenApplied(raft: Raft, applied: number): void {
   if (!raft.tracker.config.autoLeave || applied < raft.pendingConfIndex) return;
-  // If it is dropped (a transfer is under way, say), the next entry applied tries again.
+  // If it is dropped, because a transfer is under way, the end of that tries again.
   const result = raft.step(makeMessage('MsgProp', raft.id, { entries: [confChangeEntry(LEAVE_JOINT)] }));
   raft.trace(() => `automatic transition out of ${describeConfiguration(raft.tracker.config)}: ${result}`);
 }
@@ -325,5 +325,8 @@ function sendTimeoutNow(raft: Raft, to: NodeId): void {
 }
 
 export function abortTransfer(raft: Raft): void {
+  if (raft.leadTransferee === NONE) return;
   raft.leadTransferee = NONE;
+  // The proposal to leave a joint configuration may have been dropped meanwhile.
+  leaveJointWhenApplied(raft, raft.log.applied);
 }

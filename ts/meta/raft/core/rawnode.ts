@@ -312,6 +312,10 @@ export class RawNode {
 
   // ---- looking
 
+  get term(): number {
+    return this.raft.term;
+  }
+
   status(): Status {
     const { raft } = this;
     return {

@@ -289,10 +289,15 @@ export class RaftHost {
     this.options.network.send(message);
   }
 
+  /**
+   * A write may carry an acknowledgement together with entries of a later term that replace what it is about.
+   * By then it is of no use to anybody, and it would name what is no longer in the log: it is left out.
+   */
   private respond(responses: readonly Message[]): void {
     for (const response of responses) {
+      const promise = response.type === 'MsgAppResp' || response.type === 'MsgVoteResp';
       if (response.to === this.options.id) this.raw.step(response);
-      else this.send(response);
+      else if (!promise || response.term >= this.raw.term) this.send(response);
     }
   }
 
