@@ -39,15 +39,17 @@ export class SimNetwork {
     this.deliver = deliver;
   }
 
-  send(message: Message): void {
+  /** False if the message is lost at once, which a sender sometimes learns. */
+  send(message: Message): boolean {
     const link = `${message.from}>${message.to}`;
     const { loss, repeat, capacity } = this.faults;
-    if (this.cutLinks.has(link) || this.random.permille(loss)) return;
-    if ((this.load.get(link) ?? 0) >= capacity) return;
+    if (this.cutLinks.has(link) || this.random.permille(loss)) return false;
+    if ((this.load.get(link) ?? 0) >= capacity) return false;
     const bytes = encodeMessage(message);
     this.transmit(link, bytes, this.delay(bytes.length));
     if (this.random.permille(repeat))
       this.transmit(link, bytes, this.delay(bytes.length) * this.random.between(1, 40));
+    return true;
   }
 
   private delay(size: number): number {

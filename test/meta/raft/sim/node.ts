@@ -137,7 +137,7 @@ export class SimNode implements Process {
       readRetryMs: options.readRetryMs,
       maxReads: 100,
       snapshotTimeoutMs: 300,
-      core: options.core,
+      core: options.mixedPreVotes ? { ...options.core, preVote: election.permille(500) } : options.core,
       events: {
         onApplied: (entries) => this.applied(entries),
         onMembership: (_, before, after) => this.hooks.onMembership(this, before, after),

@@ -38,6 +38,8 @@ export interface SimOptions {
   readonly readPermille: number;
   readonly partitions: readonly PartitionKind[];
   readonly nemesis: NemesisRates;
+  /** Every start of a node draws whether it uses pre-votes, as while a setting is being rolled out. */
+  readonly mixedPreVotes: boolean;
   readonly core: HostOptions['core'];
 }
 
@@ -83,6 +85,7 @@ export function drawOptions(random: Random): SimOptions {
       transfer: chance(500, 40),
       loseDisk: calm ? 0 : chance(200, 4),
     },
+    mixedPreVotes: !lease && random.permille(150),
     core: {
       electionTick: 10,
       heartbeatTick: random.pick([1, 2, 3]),

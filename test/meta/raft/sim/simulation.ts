@@ -54,6 +54,7 @@ export class Simulation {
   readonly network: SimNetwork;
   readonly clients: Clients;
   readonly nemesis: Nemesis;
+  private readonly luck: Random;
   private touched: Set<SimNode> = new Set();
   private failure: Error | undefined = undefined;
 
@@ -61,6 +62,7 @@ export class Simulation {
     this.seed = seed;
     this.random = new Random(seed);
     this.options = adjust(drawOptions(this.random.fork('options')));
+    this.luck = this.random.fork('luck');
     this.observer = new Observer(this.nodes);
     const { network } = this.options;
     this.network = new SimNetwork(this.scheduler, this.random.fork('network'), network, (m) =>
@@ -112,7 +114,12 @@ export class Simulation {
 
   private send(node: SimNode, message: Message): void {
     this.observer.onSend(node, message);
-    this.network.send(message);
+    if (this.network.send(message) || !this.luck.permille(200)) return;
+    const report = (): void => {
+      this.touch(node);
+      node.host?.reportUnreachable(message.to);
+    };
+    this.scheduler.after(1000, 12, report, node);
   }
 
   private deliver(message: Message): void {
