@@ -40,7 +40,7 @@ const plan: HttpPlan = {
   listKeys: quick ? 2000 : 20_000,
   connections: 32,
   warmUpMs: quick ? 200 : 2000,
-  measureMs: quick ? 500 : 8000,
+  measureMs: quick ? 1500 : 8000,
   workers: availableParallelism(),
   folder: values['drives-in'],
 }

@@ -2,7 +2,7 @@
  * The load generator, run as a child process: takes a Job as JSON in its argument, prints a JobResult as JSON.
  *
  * `connections` loops each send one request after the other over their own connection until the time is over; only
- * requests that end within the measured time count. Each request must be answered 200, else the job fails.
+ * requests that end within the measured time count (a long one may have begun before). Each request must be answered 200, else the job fails.
  */
 import { createHistogram } from 'node:perf_hooks'
 
@@ -59,7 +59,7 @@ export async function runJob(job: Job): Promise<JobResult> {
       const after = performance.now()
       if (answer.status !== 200)
         throw new Error(`${job.operation} ${keyOf(job, n)} was answered ${String(answer.status)}`)
-      if (before >= started && after <= ends) {
+      if (after >= started && after <= ends) {
         state.requests += 1
         state.bytes += job.operation === 'PUT' ? body.length : answer.bodyBytes
         latency.record(Math.max(1, Math.round((after - before) * 1000)))

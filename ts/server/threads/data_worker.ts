@@ -185,6 +185,9 @@ class DataWorker {
   }
 }
 
+/** What a client asked for and this version does not have: no failure of the server. */
+const NOT_IMPLEMENTED = 501
+
 function s3Limits(config: Config): S3Limits {
   return {
     ...DEFAULT_S3_LIMITS,
@@ -207,7 +210,8 @@ function requestLogger(log: Logger, all: boolean): S3Logger {
       log.error(fields, message)
     },
     info: (fields, message) => {
-      const failed = 'status' in fields && typeof fields.status === 'number' && fields.status >= 500
+      const status = 'status' in fields && typeof fields.status === 'number' ? fields.status : 0
+      const failed = status >= 500 && status !== NOT_IMPLEMENTED
       if (failed) log.warn(fields, message)
       else if (all) log.info(fields, message)
       else log.debug(fields, message)
