@@ -22,7 +22,9 @@ const TURNS = 16
 export function benchKernels(measureMs: number): KernelResult[] {
   return ['portable', 'native'].map((cpu) => {
     const run = spawnSync(process.execPath, [fileURLToPath(import.meta.url), '--run', String(measureMs)], {
-      env: { ...process.env, OSTRAKA_CPU: cpu }, encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'],
+      env: { ...process.env, OSTRAKA_CPU: cpu },
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'inherit'],
     })
     if (run.status !== 0) throw new Error(`the ${cpu} kernels failed`)
     return JSON.parse(run.stdout) as KernelResult
@@ -50,7 +52,9 @@ function measureCode(k: number, m: number, measureMs: number, out: Record<string
   const dataOf = (turn: number): Uint8Array[] => (sets[turn] ?? []).slice(0, k)
   const parityOf = (turn: number): Uint8Array[] => (sets[turn] ?? []).slice(k)
   const name = `${String(k)}+${String(m)}`
-  out[`encode ${name}`] = rate(measureMs, STRIPE, (t) => { encode(k, m, blockSize, dataOf(t), parityOf(t)) })
+  out[`encode ${name}`] = rate(measureMs, STRIPE, (t) => {
+    encode(k, m, blockSize, dataOf(t), parityOf(t))
+  })
   const lost = Array.from({ length: Math.min(m, k) }, (_, i) => i)
   const rebuilt = lost.map(() => new Uint8Array(blockSize))
   out[`reconstruct ${name}, ${String(lost.length)} lost`] = rate(measureMs, STRIPE, (t) => {
@@ -68,15 +72,29 @@ function measureCode(k: number, m: number, measureMs: number, out: Record<string
 
 function measureAll(measureMs: number): KernelResult {
   const out: Record<string, number> = {}
-  for (const [k, m] of [[2, 2], [4, 2], [8, 4], [12, 4]] as const) measureCode(k, m, measureMs, out)
+  for (const [k, m] of [
+    [2, 2],
+    [4, 2],
+    [8, 4],
+    [12, 4],
+  ] as const)
+    measureCode(k, m, measureMs, out)
   const buffers = Array.from({ length: TURNS }, (_, t) => new Uint8Array(STRIPE).fill(t))
   const at = (turn: number): Uint8Array => buffers[turn] ?? new Uint8Array(0)
   const digest = new Uint8Array(16)
-  out['XXH3-128'] = rate(measureMs, STRIPE, (t) => { xxh3_128(at(t), 1n, digest) })
-  out['CRC32C'] = rate(measureMs, STRIPE, (t) => { crc32c(at(t)) })
-  out['CRC64NVME'] = rate(measureMs, STRIPE, (t) => { crc64nvme(at(t)) })
+  out['XXH3-128'] = rate(measureMs, STRIPE, (t) => {
+    xxh3_128(at(t), 1n, digest)
+  })
+  out['CRC32C'] = rate(measureMs, STRIPE, (t) => {
+    crc32c(at(t))
+  })
+  out['CRC64NVME'] = rate(measureMs, STRIPE, (t) => {
+    crc64nvme(at(t))
+  })
   const target = new Uint8Array(STRIPE)
-  out['memcpy'] = rate(measureMs, STRIPE, (t) => { target.set(at(t)) })
+  out['memcpy'] = rate(measureMs, STRIPE, (t) => {
+    target.set(at(t))
+  })
   return { kernel: erasureKernel(), gbPerSecond: out }
 }
 

@@ -33,7 +33,9 @@ const quick = values.quick
 const only = values.only.split(',')
 const where = environment()
 const results: Record<string, unknown> = { environment: where, quick }
-const print = (text: string): void => { process.stdout.write(`${text}\n`) }
+const print = (text: string): void => {
+  process.stdout.write(`${text}\n`)
+}
 
 const plan: HttpPlan = {
   sizes: [4096, 256 * 1024, 10 * 1024 * 1024],
@@ -60,7 +62,9 @@ if (only.includes('placement')) {
   print(placementTable(placement))
 }
 if (only.includes('http')) {
-  const http = await benchHttp(plan, (line) => { process.stderr.write(`${line}\n`) })
+  const http = await benchHttp(plan, (line) => {
+    process.stderr.write(`${line}\n`)
+  })
   results.http = http
   print(httpTable(http))
 }

@@ -116,7 +116,13 @@ export function run(quick: boolean): Promise<Metrics> {
 
 type Note = (what: string, value: number, unit: string) => void
 
-function measure(strategy: Strategy, targets: readonly Target[], keys: readonly DataId[], quick: boolean, note: Note): void {
+function measure(
+  strategy: Strategy,
+  targets: readonly Target[],
+  keys: readonly DataId[],
+  quick: boolean,
+  note: Note,
+): void {
   const repeat = quick ? 1 : 3
   const built = best(repeat, () => strategy.first(targets))
   note('build', built.ms, 'ms')
@@ -133,7 +139,11 @@ function measure(strategy: Strategy, targets: readonly Target[], keys: readonly 
 }
 
 function makeTargets(count: number): Target[] {
-  return Array.from({ length: count }, (_, i) => ({ set: i + 1, weight: [4, 4, 8, 16][i % 4] as number, state: 'active' }))
+  return Array.from({ length: count }, (_, i) => ({
+    set: i + 1,
+    weight: [4, 4, 8, 16][i % 4] as number,
+    state: 'active',
+  }))
 }
 
 function change(kind: (typeof CHANGES)[number], targets: readonly Target[]): Target[] {
@@ -151,7 +161,8 @@ function ideal(before: readonly Target[], after: readonly Target[]): number {
   }
   const [a, b] = [shares(before), shares(after)]
   let sum = 0
-  for (const set of new Set([...a.keys(), ...b.keys()])) sum += Math.abs((a.get(set) ?? 0) - (b.get(set) ?? 0))
+  for (const set of new Set([...a.keys(), ...b.keys()]))
+    sum += Math.abs((a.get(set) ?? 0) - (b.get(set) ?? 0))
   return sum / 2
 }
 
@@ -233,7 +244,15 @@ function readNs(keys: readonly DataId[]): number {
 
 /** One row for each strategy and number of targets. */
 export function placementTable(metrics: Metrics): string {
-  const columns = ['add.movement', 'remove.movement', 'weight.movement', 'balanceError', 'build', 'add.rebuild', 'select']
+  const columns = [
+    'add.movement',
+    'remove.movement',
+    'weight.movement',
+    'balanceError',
+    'build',
+    'add.rebuild',
+    'select',
+  ]
   const head = ['strategy', 'targets', ...columns.map((what) => what.replace('.', ' '))]
   const rows = strategies.flatMap(({ name }) => {
     return SIZES.map((count) => [
@@ -241,14 +260,18 @@ export function placementTable(metrics: Metrics): string {
       String(count),
       ...columns.map((what) => {
         const metric = metrics[`placement.${name}.${String(count)}.${what}`]
-        return metric === undefined ? '' : `${metric.value.toFixed(metric.unit === '%' ? 3 : 2)} ${metric.unit}`
+        return metric === undefined
+          ? ''
+          : `${metric.value.toFixed(metric.unit === '%' ? 3 : 2)} ${metric.unit}`
       }),
     ])
   })
   const line = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`
   const read = metrics['placement.typedArrayRead']?.value ?? NaN
   const note = `One read of a typed array through the same calls: ${read.toFixed(2)} ns. M = ${String(M)}.`
-  return [`## Placement`, '', line(head), line(head.map(() => '---')), ...rows.map(line), '', note, ''].join('\n')
+  return [`## Placement`, '', line(head), line(head.map(() => '---')), ...rows.map(line), '', note, ''].join(
+    '\n',
+  )
 }
 
 /** Movement against the ideal, as bars: an SVG of its own. */

@@ -12,7 +12,11 @@ function table(head: readonly string[], rows: readonly (readonly string[])[]): s
 }
 
 function bytes(n: number): string {
-  return n >= 2 ** 20 ? `${String(n / 2 ** 20)} MiB` : n >= 1024 ? `${String(n / 1024)} KiB` : `${String(n)} B`
+  return n >= 2 ** 20
+    ? `${String(n / 2 ** 20)} MiB`
+    : n >= 1024
+      ? `${String(n / 1024)} KiB`
+      : `${String(n)} B`
 }
 
 const whole = (n: number): string => Math.round(n).toString()
@@ -29,8 +33,12 @@ export function httpTable(result: HttpResult): string {
     const [store, bare] = [row.store.requests / row.store.seconds, row.bare.requests / row.bare.seconds]
     return [
       row.operation === 'LIST' ? 'LIST, pages of 1,000' : `${row.operation} ${bytes(row.size)}`,
-      tenth(store), tenth(row.store.bytes / row.store.seconds / 1e6), tenth(row.store.p50Ms), tenth(row.store.p99Ms),
-      whole(bare), tenth((100 * store) / bare),
+      tenth(store),
+      tenth(row.store.bytes / row.store.seconds / 1e6),
+      tenth(row.store.p50Ms),
+      tenth(row.store.p99Ms),
+      whole(bare),
+      tenth((100 * store) / bare),
     ]
   })
   const head = ['', 'requests/s', 'MB/s', 'p50 ms', 'p99 ms', 'bare requests/s', '% of bare']
