@@ -47,8 +47,9 @@ export class SimNetwork {
     if ((this.load.get(link) ?? 0) >= capacity) return false;
     const bytes = encodeMessage(message);
     this.transmit(link, bytes, this.delay(bytes.length));
-    if (this.random.permille(repeat))
+    if (this.random.permille(repeat)) {
       this.transmit(link, bytes, this.delay(bytes.length) * this.random.between(1, 40));
+    }
     return true;
   }
 
