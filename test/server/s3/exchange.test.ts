@@ -106,3 +106,21 @@ test('a body that nobody asked for ends the connection with the answer', async (
 function md5(text: string): string {
   return createHash('md5').update(text).digest('base64')
 }
+
+test('requests that come before the last answer has left are all answered, in order', async () => {
+  const connection = await RawConnection.open(server.port)
+  const many = 20
+  connection.send(Array.from({ length: many }, () => (
+    signedHead('GET', '/bucket/source', { headers: { range: 'bytes=0-0' } }).text)).join(''))
+  for (let turn = 0; turn < many; turn++) {
+    const answer = await connection.answer()
+    assert.deepEqual([answer.status, answer.body], [206, 'x'])
+  }
+  // A large answer that is not taken yet, and another request behind it whose client then leaves.
+  connection.socket.pause()
+  await client.send(new PutObjectCommand({ Bucket, Key: 'large', Body: Buffer.alloc(20_000_000) }))
+  connection.send(signedHead('GET', '/bucket/large').text + signedHead('GET', '/bucket/source').text)
+  await server.until(() => server.pinned)
+  connection.destroy()
+  await server.until(() => !server.pinned)
+})

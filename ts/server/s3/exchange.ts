@@ -70,6 +70,8 @@ export class Exchange {
   #abort: AbortController | undefined
   #continueWanted: boolean
   readonly #load: WorkerLoad
+  #abandoned = false
+  #onAbandoned: (() => void) | undefined
 
   constructor(parts: ExchangeParts) {
     this.options = parts.options
@@ -80,9 +82,6 @@ export class Exchange {
     this.#continueWanted = parts.expectContinue
     this.#load = parts.load
     this.response.on('error', () => undefined)
-    this.response.once('close', () => {
-      if (!this.response.writableFinished) this.#abort?.abort()
-    })
   }
 
   get verified(): Verified {
@@ -108,7 +107,15 @@ export class Exchange {
 
   /** The client can no longer be answered. */
   get gone(): boolean {
-    return this.response.destroyed || this.response.socket === null && !this.response.writableFinished
+    // Not response.socket: a response has none while the one before it on the connection is still being finished.
+    return this.#abandoned || this.response.destroyed || this.request.socket.destroyed
+  }
+
+  /** The connection is closed: whoever works or waits for this client is told. */
+  abandon(): void {
+    this.#abandoned = true
+    this.#abort?.abort()
+    this.#onAbandoned?.()
   }
 
   header(name: string): string | undefined {
@@ -223,16 +230,16 @@ export class Exchange {
       const done = (error?: S3Error): void => {
         clearTimeout(timer)
         response.off('drain', onDrain)
-        response.off('close', onClose)
+        this.#onAbandoned = undefined
         if (error === undefined) resolve()
         else reject(error)
       }
       const onDrain = (): void => { done() }
-      const onClose = (): void => { done(new S3Error('RequestTimeout')) }
-      const timer = setTimeout(onClose, this.options.limits.idleMs)
+      const giveUp = (): void => { done(new S3Error('RequestTimeout')) }
+      const timer = setTimeout(giveUp, this.options.limits.idleMs)
       response.once('drain', onDrain)
-      response.once('close', onClose)
-      if (response.destroyed) onClose()
+      this.#onAbandoned = giveUp
+      if (this.gone) giveUp()
     })
   }
 

@@ -31,8 +31,20 @@ export type S3Handler = (request: IncomingMessage, response: ServerResponse, exp
 /** Status in logs and metrics of a request whose client went away before it was answered. */
 export const CLIENT_GONE = 499
 
-/** Requests whose answers are under way, so that a connection error knows whether it may still say something. */
-const answering = new WeakMap<Duplex, ServerResponse>()
+/** Exchanges that are under way, by their connection; more than one when a client does not wait for answers. */
+const underWay = new WeakMap<Duplex, Set<Exchange>>()
+
+function begin(exchange: Exchange): void {
+  const { socket } = exchange.request
+  let exchanges = underWay.get(socket)
+  if (exchanges === undefined) {
+    const made = new Set<Exchange>()
+    exchanges = made
+    underWay.set(socket, made)
+    socket.once('close', () => { for (const left of made) left.abandon() })
+  }
+  exchanges.add(exchange)
+}
 
 export function createS3Handler(options: S3Options): S3Handler {
   const verifier = new SigV4Verifier({
@@ -41,7 +53,7 @@ export function createS3Handler(options: S3Options): S3Handler {
   const load: WorkerLoad = { requests: 0, xmlBytes: 0 }
   return (request, response, expectContinue = false) => {
     const exchange = new Exchange({ options, request, response, requestId: newRequestId(), expectContinue, load })
-    answering.set(request.socket, response)
+    begin(exchange)
     const admitted = load.requests < options.limits.maxRequests
     if (admitted) load.requests += 1
     options.metrics.requestStarted()
@@ -90,6 +102,7 @@ async function serve(exchange: Exchange, verifier: SigV4Verifier, admitted: bool
 }
 
 function conclude(exchange: Exchange): void {
+  underWay.get(exchange.request.socket)?.delete(exchange)
   const { options, response, requestId, operation, bucket, key, bytesIn, bytesOut, firstByteMs } = exchange
   const durationMs = performance.now() - exchange.startMs
   const status = response.headersSent ? response.statusCode : CLIENT_GONE
@@ -123,17 +136,16 @@ export function s3ServerOptions(limits: S3Limits): ServerOptions {
 
 /** Listener for 'clientError': what node could not parse, or a connection that broke in the middle of a request. */
 export function s3ClientError(error: NodeJS.ErrnoException, socket: Duplex): void {
-  const response = answering.get(socket)
-  const midAnswer = response !== undefined && response.headersSent && !response.writableFinished
+  const exchanges = [...underWay.get(socket) ?? []]
+  const midAnswer = exchanges.some(({ response }) => response.headersSent)
   if (error.code === 'ECONNRESET' || !socket.writable || midAnswer) {
     socket.destroy()
     return
   }
-  const midRequest = response !== undefined && !response.writableFinished
   let answer: S3Error
   if (error.code === 'HPE_HEADER_OVERFLOW') answer = new S3Error('RequestHeaderSectionTooLarge')
   else if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT') answer = new S3Error('RequestTimeout')
-  else if (midRequest) answer = new S3Error('IncompleteBody')
+  else if (exchanges.length > 0) answer = new S3Error('IncompleteBody')
   else answer = new S3Error('InvalidRequest', 'The request is not valid HTTP.')
   socket.end(rawError(answer, newRequestId()), () => { socket.destroy() })
 }

@@ -77,7 +77,7 @@ async function sendPieces(
       response.uncork()
     }
     if (!goOn && response.writableNeedDrain) await exchange.drained()
-    if (response.destroyed) throw new S3Error('RequestTimeout')
+    if (exchange.gone) throw new S3Error('RequestTimeout')
     next = await pieces.next()
   }
   response.end()
