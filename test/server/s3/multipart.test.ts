@@ -270,8 +270,8 @@ test('an aborted upload is gone', async () => {
     Bucket, Key: 'aborted', UploadId: id }))), 'NoSuchUpload')
 })
 
-test('more parts than fit a listing make one object', async () => {
-  const count = 1100
+test('an object of many parts is read whole and from its last part', async () => {
+  const count = 200
   const many = await S3TestServer.start({ storeLimits: { minPartSize: 1 } })
   try {
     const sdk = many.sdk()
