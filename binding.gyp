@@ -27,7 +27,11 @@
       "sources": ["<!@(node scripts/sources.mjs core)", "<!@(node scripts/sources.mjs addon)"],
       "libraries": ["<(out)/lib/libisal.a", "<(out)/lib/libzstd.a", "<(out)/lib/libxxhash.a"],
       "ldflags": ["-Wl,--exclude-libs,ALL", "-Wl,-z,noexecstack"],
-      "conditions": [["target_arch=='x64'", {"dependencies": ["pclmul"]}]],
+      "conditions": [
+        ["target_arch=='x64'", {"dependencies": ["pclmul", "ssse3", "avx2", "gfni256", "avx512"]}],
+        # NEON is part of every 64-bit ARM, so its files need no flags.
+        ["target_arch=='arm64'", {"sources": ["<!@(node scripts/sources.mjs kernels_neon)"]}],
+      ],
     },
   ],
   "conditions": [
@@ -39,6 +43,30 @@
           "type": "static_library",
           "sources": ["<!@(node scripts/sources.mjs kernels_pclmul)"],
           "cflags": ["<!@(node scripts/sources.mjs flags_pclmul)"],
+        },
+        {
+          "target_name": "ssse3",
+          "type": "static_library",
+          "sources": ["<!@(node scripts/sources.mjs kernels_ssse3)"],
+          "cflags": ["<!@(node scripts/sources.mjs flags_ssse3)"],
+        },
+        {
+          "target_name": "avx2",
+          "type": "static_library",
+          "sources": ["<!@(node scripts/sources.mjs kernels_avx2)"],
+          "cflags": ["<!@(node scripts/sources.mjs flags_avx2)"],
+        },
+        {
+          "target_name": "gfni256",
+          "type": "static_library",
+          "sources": ["<!@(node scripts/sources.mjs kernels_gfni256)"],
+          "cflags": ["<!@(node scripts/sources.mjs flags_gfni256)"],
+        },
+        {
+          "target_name": "avx512",
+          "type": "static_library",
+          "sources": ["<!@(node scripts/sources.mjs kernels_avx512)"],
+          "cflags": ["<!@(node scripts/sources.mjs flags_avx512)"],
         },
       ],
     }],

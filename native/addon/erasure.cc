@@ -210,9 +210,12 @@ Napi::Value VerifyCells(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), static_cast<double>(bad));
 }
 
-// erasureKernel(): string
+// erasureKernel(outputs): string
 Napi::Value KernelName(const Napi::CallbackInfo& info) {
-  return Napi::String::New(info.Env(), erasure::ActiveKernel().name);
+  Args args(info);
+  int64_t outputs;
+  if (!args.Integer(0, "outputs", 0, kMaxShards, &outputs)) return info.Env().Undefined();
+  return Napi::String::New(info.Env(), erasure::ActiveKernel(static_cast<int>(outputs)).name);
 }
 
 }  // namespace

@@ -10,9 +10,8 @@ namespace ostraka::addon {
 namespace {
 
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
-  if (const char* mistaken = cpu::Get().mistaken) {
-    ThrowWithCode(env, "ERR_OSTRAKA_CPU",
-                  std::string("OSTRAKA_CPU: expected native or portable, got ") + mistaken);
+  if (const std::string& mistake = cpu::Get().mistake; !mistake.empty()) {
+    ThrowWithCode(env, "ERR_OSTRAKA_CPU", "OSTRAKA_CPU: " + mistake);
     return exports;
   }
   env.SetInstanceData(new Environment());

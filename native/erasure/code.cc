@@ -54,22 +54,22 @@ const Code& Code::Get(int k, int m) {
   if (const Code* known = slot.load(std::memory_order_acquire)) return *known;
   const std::lock_guard<std::mutex> guard(making);
   if (slot.load(std::memory_order_relaxed) == nullptr) {
-    slot.store(new Code(k, m, ActiveKernel()), std::memory_order_release);
+    slot.store(new Code(k, m, nullptr), std::memory_order_release);
   }
   return *slot.load(std::memory_order_relaxed);
 }
 
-Code::Code(int k, int m, const Kernel& kernel) : k_(k), m_(m), kernel_(kernel) {
+Code::Code(int k, int m, const Kernel* kernel) : k_(k), m_(m), kernel_(kernel), encoder_(For(m)) {
   std::vector<uint8_t> coefficients;
   for (int row = k; row < k + m; row++) {
     for (int column = 0; column < k; column++) coefficients.push_back(MatrixCoefficient(k, row, column));
   }
-  encode_tables_.resize(coefficients.size() * kernel.table_bytes);
-  if (m > 0) kernel_.prepare(k, m, coefficients.data(), encode_tables_.data());
+  encode_tables_.resize(coefficients.size() * encoder_.table_bytes);
+  if (m > 0) encoder_.prepare(k, m, coefficients.data(), encode_tables_.data());
 }
 
 void Code::Encode(size_t length, const uint8_t* const* data, uint8_t* const* parity) const {
-  if (m_ > 0) kernel_.multiply(length, k_, m_, encode_tables_.data(), data, parity);
+  if (m_ > 0) encoder_.multiply(length, k_, m_, encode_tables_.data(), data, parity);
 }
 
 bool Code::Reconstruct(size_t length, const uint8_t* const* blocks, const int* wanted, int wanted_count,
@@ -101,15 +101,15 @@ bool Code::Reconstruct(size_t length, const uint8_t* const* blocks, const int* w
     }
   }
 
-  const uint64_t kernel_bit = &kernel_ == &PortableKernel() ? 1 : 0;
-  const uint64_t key = present_mask | wanted_mask << 16 | static_cast<uint64_t>(k_) << 32 | kernel_bit << 40;
+  const Kernel& kernel = For(rows);
+  const PlanCache::Key key{present_mask | wanted_mask << 16 | static_cast<uint64_t>(k_) << 32, &kernel};
   const PlanCache::Plan plan = Plans().Get(key, [&] {
     const std::vector<uint8_t> coefficients = DecodeCoefficients(k_, present, shards, rows);
-    std::vector<uint8_t> tables(coefficients.size() * kernel_.table_bytes);
-    kernel_.prepare(k_, rows, coefficients.data(), tables.data());
+    std::vector<uint8_t> tables(coefficients.size() * kernel.table_bytes);
+    kernel.prepare(k_, rows, coefficients.data(), tables.data());
     return tables;
   });
-  kernel_.multiply(length, k_, rows, plan->data(), in, targets);
+  kernel.multiply(length, k_, rows, plan->data(), in, targets);
   return true;
 }
 

@@ -18,10 +18,11 @@ constexpr bool IsGeometry(int64_t k, int64_t m) { return k >= 1 && m >= 0 && k +
 
 class Code {
  public:
-  /// The process-wide code for a geometry over the active kernel; IsGeometry(k, m) must hold. Never freed.
+  /// The process-wide code for a geometry over the active kernels; IsGeometry(k, m) must hold. Never freed.
   static const Code& Get(int k, int m);
 
-  Code(int k, int m, const Kernel& kernel);
+  /// A code over one kernel, or where it is null over the active ones.
+  Code(int k, int m, const Kernel* kernel);
 
   int k() const { return k_; }
   int m() const { return m_; }
@@ -38,9 +39,12 @@ class Code {
   bool ParityAgrees(size_t length, const uint8_t* const* blocks) const;
 
  private:
+  const Kernel& For(int outputs) const { return kernel_ != nullptr ? *kernel_ : ActiveKernel(outputs); }
+
   const int k_;
   const int m_;
-  const Kernel& kernel_;
+  const Kernel* const kernel_;
+  const Kernel& encoder_;
   std::vector<uint8_t> encode_tables_;
 };
 

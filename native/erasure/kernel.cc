@@ -1,12 +1,97 @@
 #include "native/erasure/kernel.h"
 
+#include <array>
+#include <chrono>
+#include <mutex>
+#include <vector>
+
 #include "native/cpu/cpu.h"
+#include "native/erasure/gf256.h"
 
 namespace ostraka::erasure {
 
-const Kernel& ActiveKernel() {
-  static const Kernel& active = cpu::Get().portable ? PortableKernel() : IsalKernel();
-  return active;
+namespace {
+
+// The shape that is measured: 8 inputs of 16 KiB and their outputs fit into any second-level cache, as a slice of a
+// stripe does that is being sealed.
+constexpr int kInputs = 8;
+constexpr size_t kLength = 16384;
+constexpr int kRounds = 6;
+
+// ISA-L has to be this much faster to be taken, so that noise does not decide.
+constexpr double kMargin = 0.97;
+
+class Measured {
+ public:
+  Measured(const Kernel& kernel, int outputs) : kernel_(kernel), outputs_(outputs) {
+    const std::vector<uint8_t> coefficients(static_cast<size_t>(kInputs * outputs), 3);
+    tables_.resize(coefficients.size() * kernel.table_bytes);
+    kernel.prepare(kInputs, outputs, coefficients.data(), tables_.data());
+  }
+
+  void Once(const uint8_t* const* in, uint8_t* const* out) {
+    const auto start = std::chrono::steady_clock::now();
+    kernel_.multiply(kLength, kInputs, outputs_, tables_.data(), in, out);
+    const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
+    if (taken.count() < best_) best_ = taken.count();
+  }
+
+  double best() const { return best_; }
+
+ private:
+  const Kernel& kernel_;
+  const int outputs_;
+  std::vector<uint8_t> tables_;
+  double best_ = 1e9;
+};
+
+// The faster of two kernels for a number of outputs; takes less than a millisecond, most often 30 microseconds.
+const Kernel& Faster(const Kernel& own, const Kernel& other, int outputs) {
+  std::vector<uint8_t> memory((kInputs + static_cast<size_t>(outputs)) * kLength, 1);
+  const uint8_t* in[kMaxShards];
+  uint8_t* out[kMaxShards];
+  for (int i = 0; i < kInputs; i++) in[i] = memory.data() + static_cast<size_t>(i) * kLength;
+  for (int i = 0; i < outputs; i++) out[i] = memory.data() + static_cast<size_t>(kInputs + i) * kLength;
+  Measured first(own, outputs), second(other, outputs);
+  for (int round = 0; round < kRounds; round++) {
+    first.Once(in, out);
+    second.Once(in, out);
+  }
+  return second.best() < first.best() * kMargin ? other : own;
+}
+
+}  // namespace
+
+const Kernel& KernelOfLevel(cpu::Level level) {
+  switch (level) {
+#if defined(__x86_64__)
+    case cpu::Level::kSsse3:
+      return kSsse3Kernel;
+    case cpu::Level::kAvx2:
+      return kAvx2Kernel;
+    case cpu::Level::kGfni256:
+      return kGfni256Kernel;
+    case cpu::Level::kGfni512:
+      return kGfni512Kernel;
+#elif defined(__aarch64__)
+    case cpu::Level::kNeon:
+      return kNeonKernel;
+#endif
+    default:
+      return PortableKernel();
+  }
+}
+
+const Kernel& ActiveKernel(int outputs) {
+  const cpu::Choice& choice = cpu::Get();
+  if (choice.isal) return IsalKernel();
+  const Kernel& own = KernelOfLevel(choice.level);
+  if (choice.forced || outputs == 0) return own;
+  static std::array<const Kernel*, kMaxShards + 1> chosen{};
+  static std::array<std::once_flag, kMaxShards + 1> once;
+  const auto index = static_cast<size_t>(outputs);
+  std::call_once(once[index], [&] { chosen[index] = &Faster(own, IsalKernel(), outputs); });
+  return *chosen[index];
 }
 
 }  // namespace ostraka::erasure

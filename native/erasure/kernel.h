@@ -9,6 +9,10 @@
 #include <cstddef>
 #include <cstdint>
 
+namespace ostraka::cpu {
+enum class Level;
+}
+
 namespace ostraka::erasure {
 
 struct Kernel {
@@ -26,7 +30,22 @@ const Kernel& PortableKernel();
 /// ISA-L, which picks the widest instruction set that the CPU has by itself.
 const Kernel& IsalKernel();
 
-/// The kernel chosen for this process (see native/cpu/cpu.h).
-const Kernel& ActiveKernel();
+#if defined(__x86_64__)
+// Only to be called on a CPU that has the instruction set; each file says which that is.
+extern const Kernel kSsse3Kernel;
+extern const Kernel kAvx2Kernel;
+extern const Kernel kGfni256Kernel;
+extern const Kernel kGfni512Kernel;
+#elif defined(__aarch64__)
+extern const Kernel kNeonKernel;
+#endif
+
+/// The kernel of one level (see native/cpu/cpu.h), which the CPU must have.
+const Kernel& KernelOfLevel(cpu::Level level);
+
+/// The kernel that this process uses to make `outputs` blocks (0 to kMaxShards). By default the one that is faster on
+/// this CPU, of its own widest kernel and ISA-L: measured once for each number of outputs, when it is first needed.
+/// Kernels adapt to short and long blocks by themselves. All kernels give the same bytes.
+const Kernel& ActiveKernel(int outputs);
 
 }  // namespace ostraka::erasure

@@ -18,11 +18,18 @@ class PlanCache {
  public:
   using Plan = std::shared_ptr<const std::vector<uint8_t>>;
 
+  /// What a plan is made from: the shapes and masks, and the kernel that understands its tables.
+  struct Key {
+    uint64_t pattern;
+    const void* kernel;
+    bool operator==(const Key&) const = default;
+  };
+
   explicit PlanCache(size_t limit) : limit_(limit) {}
 
   /// The plan for `key`, made by `make` (outside the lock) when it is not there.
   template <typename Make>
-  Plan Get(uint64_t key, Make make) {
+  Plan Get(const Key& key, Make make) {
     if (Plan known = Find(key)) return known;
     Plan made = std::make_shared<const std::vector<uint8_t>>(make());
     const std::lock_guard<std::mutex> guard(mutex_);
@@ -42,9 +49,14 @@ class PlanCache {
   }
 
  private:
-  using Order = std::list<std::pair<uint64_t, Plan>>;
+  struct Hash {
+    size_t operator()(const Key& key) const {
+      return static_cast<size_t>((key.pattern ^ reinterpret_cast<uintptr_t>(key.kernel)) * 0x9E3779B97F4A7C15);
+    }
+  };
+  using Order = std::list<std::pair<Key, Plan>>;
 
-  Plan Find(uint64_t key) {
+  Plan Find(const Key& key) {
     const std::lock_guard<std::mutex> guard(mutex_);
     const auto found = index_.find(key);
     if (found == index_.end()) return nullptr;
@@ -55,7 +67,7 @@ class PlanCache {
   const size_t limit_;
   std::mutex mutex_;
   Order order_;  // most recently used first
-  std::unordered_map<uint64_t, Order::iterator> index_;
+  std::unordered_map<Key, Order::iterator, Hash> index_;
 };
 
 }  // namespace ostraka::erasure

@@ -2,9 +2,9 @@
  * The C++ unit tests, built with cmake and run by ctest: all of them under AddressSanitizer and
  * UndefinedBehaviorSanitizer, those of structures that threads share under ThreadSanitizer too.
  */
-import { existsSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { addPackage, needProgram, unpackedTools } from './apt.mjs';
 import { root, run, say } from './run.mjs';
 
@@ -16,6 +16,37 @@ async function doctestPrefix() {
   const found = find();
   if (found === undefined) throw new Error('doctest is missing: install the package doctest-dev');
   return found;
+}
+
+/**
+ * The kernels for arm64, cross-compiled and run under qemu-user. Where the compiler or the emulator is not there and
+ * cannot be had, that is said, and nothing counts as passed or failed.
+ */
+async function runNeonTests(prefix) {
+  if (process.arch === 'arm64') return { passed: 0, failed: 0 };
+  let compiler, emulator;
+  try {
+    compiler = await needProgram('aarch64-linux-gnu-g++', 'g++-aarch64-linux-gnu');
+    emulator = await needProgram('qemu-aarch64', 'qemu-user');
+  } catch (error) {
+    say(`SKIPPED: the NEON kernel is not tested (${error.message.split('\n')[0]})`);
+    return { passed: 0, failed: 0 };
+  }
+  say('building and running the NEON kernel tests (qemu-user)');
+  const { kernels_neon: kernels, neon_tests: tests } = JSON.parse(readFileSync(join(root, 'native/sources.json')));
+  const product = join(root, 'build', 'neon', 'kernels_test');
+  mkdirSync(dirname(product), { recursive: true });
+  const flags = ['-std=gnu++20', '-O2', '-static', '-Wall', '-Wextra', '-Werror', `-I${root}`];
+  const doctest = join(root, 'build', 'neon', 'include');
+  mkdirSync(doctest, { recursive: true });
+  // A folder with doctest alone: the host's other headers are not for arm64.
+  cpSync(join(prefix, 'include', 'doctest'), join(doctest, 'doctest'), { recursive: true });
+  await run(compiler, [...flags, '-isystem', doctest, ...[...kernels, ...tests].map((name) => join(root, name)), '-o', product]);
+  const { stdout } = await run(emulator, [product], { mayFail: true });
+  const summary = /test cases:\s*(\d+) \|\s*(\d+) passed \|\s*(\d+) failed/.exec(stdout);
+  if (summary === null) throw new Error(`the NEON tests did not end\n${stdout}`);
+  if (Number(summary[3]) > 0) process.stdout.write(stdout);
+  return { passed: Number(summary[2]), failed: Number(summary[3]) };
 }
 
 /** One build of the C++ tests and one run of those whose names match. Resolves with { passed, failed }. */
@@ -44,5 +75,6 @@ export async function runNativeTests() {
   const all = await runUnder('address,undefined', join(root, 'build', 'asan'), '.');
   say('building the C++ tests again and running those with threads (ThreadSanitizer)');
   const threads = await runUnder('thread', join(root, 'build', 'tsan'), 'threads');
-  return { passed: all.passed + threads.passed, failed: all.failed + threads.failed };
+  const neon = await runNeonTests(await doctestPrefix());
+  return { passed: all.passed + threads.passed + neon.passed, failed: all.failed + threads.failed + neon.failed };
 }

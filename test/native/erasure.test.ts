@@ -138,8 +138,8 @@ test('cells are verified in one call, down to a short last one', () => {
   }
 });
 
-test('the same holds with the portable kernel', { skip: process.env['OSTRAKA_CPU'] === 'portable' }, () => {
-  assert.equal(erasureKernel(), 'isal');
+test('the same holds with the portable kernel', { skip: process.env['OSTRAKA_CPU'] !== undefined }, () => {
+  assert.notEqual(erasureKernel(), 'portable');
   const env: NodeJS.ProcessEnv = { ...process.env, OSTRAKA_CPU: 'portable' };
   delete env['NODE_TEST_CONTEXT'];
   for (const name of ['erasure.test.js', 'hash.test.js']) {

@@ -61,7 +61,7 @@ export interface NativeAddon {
     shard: number,
     firstBlock: number,
   ): number;
-  erasureKernel(): string;
+  erasureKernel(outputs: number): string;
 
   xxh3_64(data: Uint8Array, seed: bigint): bigint;
   xxh3_128(data: Uint8Array, seed: bigint, out: Uint8Array): void;

@@ -85,7 +85,11 @@ export function encode(
   addon.encode(k, m, blockSize, data, parity);
 }
 
-/** The kernel that this process uses ('portable' when OSTRAKA_CPU=portable forces it). */
-export function erasureKernel(): string {
-  return addon.erasureKernel();
+/**
+ * The kernel that this process uses to make `outputs` blocks at once (m parity blocks, or as many as are rebuilt): by
+ * default the faster one of its own widest kernel and ISA-L, measured once; a fixed one where OSTRAKA_CPU forces it.
+ * All kernels give the same bytes.
+ */
+export function erasureKernel(outputs = 4): string {
+  return addon.erasureKernel(outputs);
 }
