@@ -5,7 +5,7 @@
  * several threads do not mix on a file or terminal.
  */
 import { pino } from 'pino'
-import type { Logger } from 'pino'
+import type { DestinationStream, Logger } from 'pino'
 
 import type { LogLevel } from './config/settings.js'
 
@@ -30,7 +30,7 @@ export function createLogger(level: LogLevel, thread: string): Logger {
       redact: { paths, censor: '[secret]' },
       formatters: { level: (label) => ({ level: label }) },
     },
-    pino.destination({ dest: 2, sync: true }),
+    standardError(),
   )
 }
 
@@ -40,4 +40,11 @@ export function redactUrl(url: string): string {
     /([?&](?:X-Amz-(?:Signature|Security-Token|Credential)|Signature|AWSAccessKeyId)=)[^&#]*/gi,
     '$1[secret]',
   )
+}
+
+/** Whoever reads the log may go away: serving goes on without. */
+function standardError(): DestinationStream {
+  const destination = pino.destination({ dest: 2, sync: true })
+  destination.on('error', () => undefined)
+  return destination
 }

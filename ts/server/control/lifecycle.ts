@@ -42,7 +42,11 @@ export class Lifecycle {
   }
 
   fatal(what: string, error: unknown): never {
-    this.#log.fatal({ err: error }, what)
+    try {
+      this.#log.fatal({ err: error }, what)
+    } catch {
+      // Without a log the end comes all the same.
+    }
     exitNow(1)
   }
 
