@@ -2,7 +2,8 @@
  * The load generator, run as a child process: takes a Job as JSON in its argument, prints a JobResult as JSON.
  *
  * `connections` loops each send one request after the other over their own connection until the time is over; only
- * requests that end within the measured time count (a long one may have begun before). Each request must be answered 200, else the job fails.
+ * requests that end within the measured time count (a long one may have begun before). Each request must be
+ * answered 200, else the job fails.
  */
 import { createHistogram } from 'node:perf_hooks'
 

@@ -1,4 +1,6 @@
-/** What the operator reads on standard output once the server serves: where, with which credentials, and how to begin. */
+/**
+ * What the operator reads on standard output once the server serves: where, with which credentials, and how to begin.
+ */
 import type { HostPort } from '../config/units.js'
 import { showHostPort } from '../config/units.js'
 import type { Credentials } from '../credentials.js'
