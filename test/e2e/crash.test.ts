@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict'
-import { once } from 'node:events'
 import { test } from 'node:test'
 
 import { DeleteObjectCommand } from '@aws-sdk/client-s3'
@@ -82,11 +81,11 @@ test(`kill -9 under load, ${String(ROUNDS)} times: what was acknowledged is ther
         writer(s3, `w${String(i)}`, model, () => stop),
       )
       await new Promise((resolve) => setTimeout(resolve, 300 + Math.random() * 1500))
-      process.kill(server.pid, 'SIGKILL')
+      const killed = server.stop('SIGKILL')
       stop = true
       for (const count of await Promise.all(writers)) total += count
       s3.destroy()
-      if (server.child.exitCode === null && server.child.signalCode === null) await once(server.child, 'exit')
+      await killed
     }
     const server = await ServerProcess.start({ drives: place.drives })
     const s3 = sdkClient(server)
