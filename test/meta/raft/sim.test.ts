@@ -17,6 +17,8 @@ const failedOnce: readonly (readonly [number, number])[] = [
   [198, 20_000],
   [10_001_845, 20_000],
   [20_000_225, 20_000],
+  [30_000_567, 20_000],
+  [30_002_307, 20_000],
 ];
 
 function run(seed: number, events: number): ReturnType<typeof simulate> {

@@ -85,6 +85,7 @@ class Bench {
       },
       tickMs: TICK_MS,
       stallMs: 50,
+      maxQueuedWrites: 20,
       releaseEvery: 10,
       trailingEntries: 3,
       readRetryMs: 100,
@@ -272,6 +273,22 @@ describe('a host', () => {
     assert.equal(bench.role, 'StateLeader');
     bench.pass(3 * TICK_MS);
     assert.equal(bench.role, 'StateFollower');
+  });
+
+  test('whose log hangs takes in only so much, and does not campaign', () => {
+    const bench = new Bench(2, [1, 2, 3]);
+    const append = (index: number): Message =>
+      makeMessage('MsgApp', 2, { from: 1, term: 2, index, logTerm: 2, entries: [entry(2, index + 1, 'x')] });
+    bench.host.receive([{ ...append(1), logTerm: 1 }]);
+    for (let index = 2; index < 100; index++) bench.host.receive([append(index)]);
+    assert.equal(bench.host.queued.writes, 20);
+    assert.equal(bench.host.propose(bytes('a')), 'overloaded');
+    bench.pass(100 * TICK_MS);
+    assert.equal(bench.role, 'StateFollower');
+    assert.equal(bench.host.queued.writes, 20);
+    bench.settle();
+    bench.pass(30 * TICK_MS);
+    assert.equal(bench.role, 'StatePreCandidate');
   });
 
   test('counts a standstill as one tick', () => {

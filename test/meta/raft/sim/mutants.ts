@@ -404,6 +404,7 @@ const storage: readonly Mutant[] = [
 const reads: readonly Mutant[] = [
   {
     name: 'reads do not wait for the first commit of a term',
+    rare: true,
     apply: method<Raft, []>(Raft, 'committedInCurrentTerm', () => true),
   },
   {

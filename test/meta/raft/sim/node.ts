@@ -132,6 +132,7 @@ export class SimNode implements Process {
       machine: this.machine,
       tickMs: 10,
       stallMs: 200,
+      maxQueuedWrites: 500,
       releaseEvery: options.releaseEvery,
       trailingEntries: options.trailingEntries,
       readRetryMs: options.readRetryMs,

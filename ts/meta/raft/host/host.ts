@@ -58,8 +58,10 @@ export interface HostOptions {
   readonly events?: HostEvents;
   /** Milliseconds per tick of the core. */
   readonly tickMs: number;
-  /** A leader whose log write takes longer resigns. */
+  /** A leader whose log write takes longer resigns, and nobody campaigns meanwhile. */
   readonly stallMs: number;
+  /** With more writes waiting, messages and proposals are dropped, as if by the network. */
+  readonly maxQueuedWrites: number;
   /** The log is released when it holds so many applied entries ... */
   readonly releaseEvery: number;
   /** ... but for so many, which slow followers may still need. */
@@ -171,16 +173,23 @@ export class RaftHost {
   // ---- input
 
   receive(messages: readonly Message[]): void {
+    if (this.overloaded) return;
     this.enter(() => {
       for (const message of messages) this.raw.step(message);
     });
   }
 
-  propose(data: Uint8Array): StepResult | 'stopped' {
+  propose(data: Uint8Array): StepResult | 'stopped' | 'overloaded' {
+    if (this.overloaded) return 'overloaded';
     return this.enter(() => this.raw.propose(data)) ?? 'stopped';
   }
 
-  proposeConfChange(change: ConfChange): StepResult | 'stopped' {
+  private get overloaded(): boolean {
+    return this.writes.length >= this.options.maxQueuedWrites;
+  }
+
+  proposeConfChange(change: ConfChange): StepResult | 'stopped' | 'overloaded' {
+    if (this.overloaded) return 'overloaded';
     return this.enter(() => this.raw.proposeConfChange(change)) ?? 'stopped';
   }
 
@@ -473,17 +482,15 @@ export class RaftHost {
       // first.
       if (late > tickMs) this.raw.doubtClock();
       this.nextTickAt += tickMs * (1 + Math.max(0, Math.floor(late / tickMs)));
-      this.raw.tick();
-      this.watchDisk(now);
+      // With a log that hangs a leader could neither commit nor be replaced while its heartbeats go on, and a
+      // candidate's own vote would never become durable.
+      if (this.writingSince !== undefined && now - this.writingSince > this.options.stallMs)
+        this.raw.resign();
+      else this.raw.tick();
       this.watchSnapshots(now);
       for (const id of this.reads.expire(now, this.options.readRetryMs)) this.raw.readIndex(id);
     });
     if (!this.stopped) this.scheduleTick();
-  }
-
-  /** A leader whose disk hangs could neither commit nor be replaced while its heartbeats go on. */
-  private watchDisk(now: number): void {
-    if (this.writingSince !== undefined && now - this.writingSince > this.options.stallMs) this.raw.resign();
   }
 
   private watchSnapshots(now: number): void {
