@@ -70,7 +70,7 @@ describe('the simulator finds', () => {
   for (const mutant of mutants) {
     const skip = mutant.rare === true && !long ? 'takes many seeds: npm run sim -- --mutants' : false;
     test(mutant.name, { skip }, () => {
-      const seeds = long ? 600 : 40;
+      const seeds = long ? 1000 : 100;
       const undo = mutant.apply();
       try {
         for (let seed = 1; seed <= seeds; seed++) {

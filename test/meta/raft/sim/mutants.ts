@@ -282,6 +282,7 @@ const commitment: readonly Mutant[] = [
   },
   {
     name: 'reports of an earlier term make new entries durable',
+    rare: true,
     apply: all(
       around<Raft, [Message]>(Raft, 'answerLowerTerm', (raft, call, m) => {
         call(m);
