@@ -56,7 +56,7 @@ async function withServer(work: (server: ServerProcess, s3: S3Client) => Promise
 
 const BIG = LONG ? 2048 * MiB : 200 * MiB
 
-test(`an object of ${String(BIG / MiB)} MiB goes up and down with less than 400 MiB of memory`, async () => {
+test(`an object of ${String(BIG / MiB)} MiB goes up and down with less than 400 MiB of memory`, async (t) => {
   await withServer(async (server, s3) => {
     const hash = patternHash(BIG)
     const peak = await peakMemory(server, async () => {
@@ -73,13 +73,14 @@ test(`an object of ${String(BIG / MiB)} MiB goes up and down with less than 400 
       const parts = await s3.send(new GetObjectCommand({ Bucket: 'scale', Key: 'parts' }))
       assert.deepEqual(await streamHash(parts.Body as AsyncIterable<Uint8Array>), { hash, size: BIG })
     })
+    t.diagnostic(`peak ${String(Math.round(peak / MiB))} MiB`)
     assert.ok(peak < 400 * MiB, `${String(Math.round(peak / MiB))} MiB`)
   })
 })
 
 const UPLOADS = LONG ? 64 : 16
 
-test(`${String(UPLOADS)} uploads of 64 MiB at once stay below 700 MiB of memory`, async () => {
+test(`${String(UPLOADS)} uploads of 64 MiB at once stay below 700 MiB of memory`, async (t) => {
   await withServer(async (server) => {
     const peak = await peakMemory(server, async () => {
       await runGenerator({
@@ -96,6 +97,7 @@ test(`${String(UPLOADS)} uploads of 64 MiB at once stay below 700 MiB of memory`
         measureMs: 0,
       })
     })
+    t.diagnostic(`peak ${String(Math.round(peak / MiB))} MiB`)
     assert.ok(peak < 700 * MiB, `${String(Math.round(peak / MiB))} MiB`)
   })
 })
