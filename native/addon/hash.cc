@@ -1,10 +1,11 @@
-// hash: XXH3, CRC32C, CRC64NVME. The shapes are those of ts/native/hash.ts.
+// hash: XXH3, CRC32C, CRC64NVME, MD5. The shapes are those of ts/native/hash.ts.
 #include <cstring>
 #include <string>
 
 #include "native/addon/args.h"
 #include "native/addon/module.h"
 #include "native/hash/crc.h"
+#include "native/hash/md5.h"
 #include "native/hash/xxh3.h"
 
 namespace ostraka::addon {
@@ -103,6 +104,68 @@ Napi::Value Checksum64Matches(const Napi::CallbackInfo& info) {
   return Napi::Boolean::New(info.Env(), hash::Load64(place) == checksum);
 }
 
+// A state as JavaScript holds it: the bytes of Md5State.
+constexpr size_t kMd5StateBytes = sizeof(hash::Md5State);
+
+// md5Start(state)
+Napi::Value Md5Start(const Napi::CallbackInfo& info) {
+  Args args(info);
+  View state;
+  if (args.Bytes(0, "state", kMd5StateBytes, &state)) {
+    const hash::Md5State fresh;
+    std::memcpy(state.data, &fresh, sizeof fresh);
+  }
+  return info.Env().Undefined();
+}
+
+// md5Update(states, pieces): piece i goes to state i. States are copied in and out, since they need not be aligned.
+Napi::Value Md5Update(const Napi::CallbackInfo& info) {
+  static_assert(List::kMaxList == hash::kMd5Pieces);
+  Args args(info);
+  const Napi::Value undefined = info.Env().Undefined();
+  List states, data;
+  if (!args.ReadList(0, "states", 0, List::kMaxList, &states) ||
+      !args.ReadList(1, "pieces", states.length, states.length, &data)) {
+    return undefined;
+  }
+  View places[List::kMaxList];
+  hash::Md5Piece pieces[List::kMaxList];
+  for (size_t i = 0; i < states.length; i++) {
+    View view;
+    if (!args.BytesOf(states.items[i], "states", kMd5StateBytes, &places[i]) ||
+        !args.BytesOf(data.items[i], "pieces", Args::kAnyLength, &view)) {
+      return undefined;
+    }
+    pieces[i] = {nullptr, view.data, view.length};
+  }
+  hash::Md5State copies[List::kMaxList];
+  for (size_t i = 0; i < states.length; i++) {
+    for (size_t before = 0; before < i && pieces[i].state == nullptr; before++) {
+      if (places[before].data == places[i].data) pieces[i].state = pieces[before].state;
+    }
+    if (pieces[i].state != nullptr) continue;
+    std::memcpy(&copies[i], places[i].data, kMd5StateBytes);
+    pieces[i].state = &copies[i];
+  }
+  hash::Md5Update(pieces, states.length);
+  for (size_t i = 0; i < states.length; i++) std::memcpy(places[i].data, pieces[i].state, kMd5StateBytes);
+  return undefined;
+}
+
+// md5Digest(state, out)
+Napi::Value Md5Digest(const Napi::CallbackInfo& info) {
+  Args args(info);
+  View state, out;
+  if (args.Bytes(0, "state", kMd5StateBytes, &state) && args.Bytes(1, "out", 16, &out)) {
+    hash::Md5State copy;
+    std::memcpy(&copy, state.data, sizeof copy);
+    uint8_t digest[16];
+    hash::Md5Digest(copy, digest);
+    std::memcpy(out.data, digest, sizeof digest);
+  }
+  return info.Env().Undefined();
+}
+
 }  // namespace
 
 void InitHash(Napi::Env env, Napi::Object exports) {
@@ -110,6 +173,9 @@ void InitHash(Napi::Env env, Napi::Object exports) {
   Export<Xxh3Of128>(env, exports, "xxh3_128");
   Export<Crc32c>(env, exports, "crc32c");
   Export<Crc64Nvme>(env, exports, "crc64nvme");
+  Export<Md5Start>(env, exports, "md5Start");
+  Export<Md5Update>(env, exports, "md5Update");
+  Export<Md5Digest>(env, exports, "md5Digest");
   Export<Checksum64>(env, exports, "checksum64");
   Export<Checksum64Matches>(env, exports, "checksum64Matches");
 }

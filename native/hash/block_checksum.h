@@ -14,6 +14,9 @@ constexpr size_t kDataIdBytes = 16;
 void BlockChecksum(const uint8_t* block, size_t length, const uint8_t* data_id, uint8_t shard, uint32_t block_number,
                    uint8_t* out);
 
+/// The seed of the checksum of one block: where the block belongs.
+uint64_t BlockSeed(const uint8_t* data_id, uint8_t shard, uint32_t block_number);
+
 /// `cell` is the checksum followed by a block of `length` bytes.
 bool BlockChecksumHolds(const uint8_t* cell, size_t length, const uint8_t* data_id, uint8_t shard,
                         uint32_t block_number);

@@ -14,6 +14,7 @@ static_assert(std::endian::native == std::endian::little, "the slices below read
 
 // Below this length folding costs more than it saves.
 constexpr size_t kFoldBytes = 128;
+constexpr size_t kWideBytes = 512;
 
 // One CRC of up to 64 bits, reflected: states are kept in the low `width` bits of 64.
 struct Engine {
@@ -32,7 +33,8 @@ struct Engine {
         slices[slice][byte] = (before >> 8) ^ slices[0][before & 0xff];
       }
     }
-    constants = {{Power(575, width, polynomial), Power(511, width, polynomial)},
+    constants = {{Power(2111, width, polynomial), Power(2047, width, polynomial)},
+                 {Power(575, width, polynomial), Power(511, width, polynomial)},
                  {Power(191, width, polynomial), Power(127, width, polynomial)}};
   }
 
@@ -63,7 +65,9 @@ struct Engine {
 #if defined(__x86_64__)
     if (length >= kFoldBytes && cpu::Get().pclmul) {
       uint8_t folded[16];
-      const size_t done = FoldPclmul(data, length, state, &constants, folded);
+      const size_t done = length >= kWideBytes && cpu::Get().vpclmul
+                              ? FoldVpclmul(data, length, state, &constants, folded)
+                              : FoldPclmul(data, length, state, &constants, folded);
       return Slices(Slices(0, folded, sizeof folded), data + done, length - done);
     }
 #endif

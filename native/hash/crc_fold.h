@@ -14,6 +14,7 @@
 namespace ostraka::hash {
 
 struct FoldConstants {
+  uint64_t by2048[2];  // x^2111, x^2047
   uint64_t by512[2];  // x^575, x^511
   uint64_t by128[2];  // x^191, x^127
 };
@@ -21,5 +22,8 @@ struct FoldConstants {
 /// Folds the first length & ~15 bytes of `data`, at least 64, with the CRC state `state` mixed into the beginning, into
 /// `out`. Returns the number of bytes folded. Needs PCLMULQDQ.
 size_t FoldPclmul(const uint8_t* data, size_t length, uint64_t state, const FoldConstants* constants, uint8_t out[16]);
+
+/// The same, for at least 512 bytes; needs VPCLMULQDQ and AVX-512.
+size_t FoldVpclmul(const uint8_t* data, size_t length, uint64_t state, const FoldConstants* constants, uint8_t out[16]);
 
 }  // namespace ostraka::hash

@@ -1,5 +1,7 @@
 #include "native/hash/xxh3.h"
 
+#include <new>
+
 // Shows the state's layout, so that it can live on the stack.
 #define XXH_STATIC_LINKING_ONLY
 #include <xxhash.h>
@@ -19,17 +21,19 @@ struct Functions {
   XXH64_hash_t (*of64)(const void*, size_t, XXH64_hash_t);
   XXH128_hash_t (*of128)(const void*, size_t, XXH64_hash_t);
   XXH_errorcode (*update64)(XXH3_state_t*, const void*, size_t);
+  XXH_errorcode (*update128)(XXH3_state_t*, const void*, size_t);
 };
 
 Functions Choose() {
-  Functions plain{XXH3_64bits_withSeed, XXH3_128bits_withSeed, XXH3_64bits_update};
+  Functions plain{XXH3_64bits_withSeed, XXH3_128bits_withSeed, XXH3_64bits_update, XXH3_128bits_update};
 #if defined(__x86_64__)
   if (cpu::Get().portable) return plain;
   // The dispatcher detects the CPU at its first call, without a lock: let that happen here, under the lock of the
   // static below. The length must pass the one below which it takes a short cut.
   static const uint8_t zeros[512] = {};
   XXH3_64bits_withSeed_dispatch(zeros, sizeof zeros, 1);
-  return {XXH3_64bits_withSeed_dispatch, XXH3_128bits_withSeed_dispatch, XXH3_64bits_update_dispatch};
+  return {XXH3_64bits_withSeed_dispatch, XXH3_128bits_withSeed_dispatch, XXH3_64bits_update_dispatch,
+          XXH3_128bits_update_dispatch};
 #else
   return plain;
 #endif
@@ -57,6 +61,24 @@ uint64_t Xxh3Of64Parts(const Part* parts, size_t count, uint64_t seed) {
   XXH3_64bits_reset_withSeed(&state, seed);
   for (size_t i = 0; i < count; i++) Active().update64(&state, parts[i].data, parts[i].length);
   return XXH3_64bits_digest(&state);
+}
+
+static_assert(sizeof(XXH3_state_t) == 576 && alignof(XXH3_state_t) <= 64, "the state fits Xxh3Stream128");
+
+void Xxh3Stream128::Start(uint64_t seed) {
+  auto* state = new (state_) XXH3_state_t;
+  XXH3_INITSTATE(state);
+  XXH3_128bits_reset_withSeed(state, seed);
+}
+
+void Xxh3Stream128::Update(const uint8_t* data, size_t length) {
+  Active().update128(reinterpret_cast<XXH3_state_t*>(state_), data, length);
+}
+
+void Xxh3Stream128::Finish(uint8_t out[16]) const {
+  XXH128_canonical_t canonical;
+  XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(reinterpret_cast<const XXH3_state_t*>(state_)));
+  for (int i = 0; i < 16; i++) out[i] = canonical.digest[i];
 }
 
 void Store64(uint8_t out[8], uint64_t value) {

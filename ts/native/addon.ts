@@ -67,6 +67,9 @@ export interface NativeAddon {
   xxh3_128(data: Uint8Array, seed: bigint, out: Uint8Array): void;
   crc32c(data: Uint8Array, running: number): number;
   crc64nvme(data: Uint8Array, running: bigint): bigint;
+  md5Start(state: Uint8Array): void;
+  md5Update(states: readonly Uint8Array[], pieces: readonly Uint8Array[]): void;
+  md5Digest(state: Uint8Array, out: Uint8Array): void;
   checksum64(out: Uint8Array, outOffset: number, parts: readonly Uint8Array[], seed: number): void;
   checksum64Matches(expected: Uint8Array, expectedOffset: number, parts: readonly Uint8Array[], seed: number): boolean;
 

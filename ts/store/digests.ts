@@ -9,6 +9,7 @@ import { createHash, type Hash } from 'node:crypto'
 import { crc32 } from 'node:zlib'
 import type { Checksum, ChecksumAlgorithm } from '../meta/schema.js'
 import { crc32c, crc64nvme } from '../native/hash.js'
+import { GatheredMd5 } from './gathered_md5.js'
 
 export const CHECKSUM_ALGORITHMS: readonly ChecksumAlgorithm[] = ['CRC32', 'CRC32C', 'CRC64NVME', 'SHA1', 'SHA256']
 
@@ -30,6 +31,11 @@ export interface HasherOptions {
   checksum?: ChecksumAlgorithm
   /** Also the SHA-256 of the payload (x-amz-content-sha256). */
   payloadSha256?: boolean
+  /**
+   * Hash the MD5 at the end of the turn, together with that of other parts. Only where nobody writes to a chunk after
+   * it was given to `update`.
+   */
+  gatherMd5?: boolean
 }
 
 export interface PartDigests {
@@ -44,7 +50,7 @@ export interface PartDigests {
 export class PartHasher {
   readonly algorithm: ChecksumAlgorithm | undefined
   #size = 0
-  readonly #md5: Hash = createHash('md5')
+  readonly #md5: Hash | GatheredMd5
   #crc = 0
   #crc64 = 0n
   readonly #sha1: Hash | undefined
@@ -54,6 +60,7 @@ export class PartHasher {
 
   constructor(options: HasherOptions = {}) {
     this.algorithm = options.checksum
+    this.#md5 = options.gatherMd5 === true ? new GatheredMd5() : createHash('md5')
     this.#wantsSha256 = options.payloadSha256 === true
     if (options.checksum === 'SHA1') this.#sha1 = createHash('sha1')
     if (options.checksum === 'SHA256' || this.#wantsSha256) this.#sha256 = createHash('sha256')
@@ -91,7 +98,7 @@ export class PartHasher {
   digests(): PartDigests {
     if (this.#done !== undefined) return this.#done
     const sha256 = this.#sha256 === undefined ? undefined : plain(this.#sha256.digest())
-    const done: PartDigests = { size: this.#size, md5: plain(this.#md5.digest()) }
+    const done: PartDigests = { size: this.#size, md5: new Uint8Array(this.#md5.digest()) }
     const value = this.#checksumValue(sha256)
     if (this.algorithm !== undefined && value !== undefined) {
       done.checksum = { algorithm: this.algorithm, type: 'FULL_OBJECT', value }

@@ -213,6 +213,31 @@ TEST_CASE("a sealed stripe verifies in its place only") {
   CHECK(VerifyCells(slab.data(), size, 1, size, id.data(), 0, 7) == 0);
 }
 
+TEST_CASE("a stripe sealed in slices holds what encoding and checksums one after the other give") {
+  std::mt19937_64 random(8);
+  for (const size_t size : {size_t{1}, size_t{4096}, size_t{65535}, size_t{65536}, size_t{65537}, size_t{150'001}}) {
+    for (const auto& [k, m] : {std::pair{1, 0}, {1, 1}, {4, 2}, {8, 4}, {12, 4}}) {
+      const Code& code = Code::Get(k, m);
+      const size_t stride = size + 16 + random() % 64;
+      Guarded slab(static_cast<size_t>(k + m - 1) * stride + 16 + size);
+      Guarded id(16);
+      slab.Fill(random);
+      id.Fill(random);
+      Shards parity(m, size);
+      std::vector<uint8_t*> out = parity.Pointers();
+      std::vector<uint8_t*> data;
+      for (int i = 0; i < k; i++) data.push_back(slab.data() + static_cast<size_t>(i) * stride + 16);
+      Code(k, m, &PortableKernel()).Encode(size, data.data(), out.data());
+      SealStripe(code, slab.data(), size, stride, id.data(), 3);
+      for (int shard = 0; shard < k + m; shard++) {
+        const uint8_t* cell = slab.data() + static_cast<size_t>(shard) * stride;
+        REQUIRE(VerifyCells(cell, size, 1, size, id.data(), static_cast<uint8_t>(shard), 3) == -1);
+        if (shard >= k) REQUIRE(std::memcmp(cell + 16, out[static_cast<size_t>(shard - k)], size) == 0);
+      }
+    }
+  }
+}
+
 TEST_CASE("a run of cells names the first bad one and may end with a short block") {
   std::mt19937_64 random(7);
   Guarded id(16);

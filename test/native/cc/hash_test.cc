@@ -39,7 +39,7 @@ TEST_CASE("CRCs of the check string are the published ones") {
 
 TEST_CASE("CRCs of every length agree with the definition, portable and folded") {
   std::mt19937_64 random(11);
-  for (size_t length = 0; length <= 600; length++) {
+  for (size_t length = 0; length <= 1100; length++) {
     Guarded data(length);
     data.Fill(random);
     const uint64_t of32 = SlowCrc(32, 0x82F63B78, data.data(), length);
@@ -48,6 +48,25 @@ TEST_CASE("CRCs of every length agree with the definition, portable and folded")
     REQUIRE(Crc32cPortable(0, data.data(), length) == of32);
     REQUIRE(Crc64Nvme(0, data.data(), length) == of64);
     REQUIRE(Crc64NvmePortable(0, data.data(), length) == of64);
+  }
+}
+
+TEST_CASE("XXH3-128 taken in pieces is that of the whole") {
+  std::mt19937_64 random(14);
+  for (int round = 0; round < 400; round++) {
+    Guarded data(random() % 20000);
+    data.Fill(random);
+    const uint64_t seed = random();
+    uint8_t whole[16], pieces[16];
+    Xxh3Of128(data.data(), data.length(), seed, whole);
+    Xxh3Stream128 stream;
+    stream.Start(seed);
+    for (size_t at = 0, piece; at < data.length(); at += piece) {
+      piece = std::min<size_t>(random() % (round % 2 == 0 ? 8192 : 500), data.length() - at);
+      stream.Update(data.data() + at, piece);
+    }
+    stream.Finish(pieces);
+    REQUIRE(std::memcmp(whole, pieces, 16) == 0);
   }
 }
 

@@ -196,6 +196,7 @@ export class RequestBody implements BodySource {
     this.#hasher = new PartHasher({
       ...(plan.algorithm === undefined ? {} : { checksum: plan.algorithm }),
       payloadSha256: payload.kind === 'sha256',
+      gatherMd5: true,
     })
   }
 
