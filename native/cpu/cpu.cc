@@ -62,7 +62,8 @@ Choice Choose(const char* wanted) {
     }
     choice.isal = std::strcmp(wanted, "isal") == 0;
     if (found == nullptr && !choice.isal) {
-      choice.mistake = std::string("expected native, isal, gfni512, gfni256, avx2, ssse3, neon or portable, got ") + wanted;
+      choice.mistake = "expected native, isal, gfni512, gfni256, avx2, ssse3, neon or portable, got ";
+      choice.mistake += wanted;
       return choice;
     }
     if (found != nullptr && !Has(found->level)) {

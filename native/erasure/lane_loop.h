@@ -6,7 +6,7 @@
 //   Source, Split(register)                 an input vector, made ready to be multiplied
 //   Multiply(source, entry)                 source * coefficient
 //   Add(register, source, entry, source2, entry2)   register + source * entry + source2 * entry2
-//   kMaxRows, VectorsOf(rows)               rows computed together, and vectors of each: together they fill the registers
+//   kMaxRows, VectorsOf(rows)               rows computed together, and vectors of each, which fill the registers
 // Everything is in an unnamed namespace, since each file that includes this is compiled for another instruction set.
 //
 // Prepared tables: groups of up to kMaxRows rows; in a group, for each input, one entry for each row.

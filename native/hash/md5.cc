@@ -106,7 +106,8 @@ class Scheduler {
     return busy;
   }
 
-  // Puts the whole blocks of a piece, or of a later one of its stream, into the lane; the lane is free when there are none.
+  // Puts the whole blocks of a piece, or of a later one of its stream, into the lane, which is free when there are
+  // none.
   void Begin(size_t lane, size_t piece) {
     busy_[lane] = false;
     for (; piece < count_ && !busy_[lane]; piece = next_[piece]) {

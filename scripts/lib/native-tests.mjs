@@ -18,6 +18,17 @@ async function doctestPrefix() {
   return found;
 }
 
+/** What the tests of the arm64 kernels are made of, beside the kernels and native/sources.json's neon_tests. */
+const neonSources = [
+  'native/cpu/cpu.cc',
+  'native/erasure/gf256.cc',
+  'native/erasure/kernel.cc',
+  'native/erasure/kernel_portable.cc',
+  'native/erasure/code.cc',
+  'test/native/cc/main.cc',
+  'test/native/cc/kernels_test.cc',
+];
+
 /**
  * The kernels for arm64, cross-compiled and run under qemu-user. Where the compiler or the emulator is not there and
  * cannot be had, that is said, and nothing counts as passed or failed.
@@ -41,7 +52,8 @@ async function runNeonTests(prefix) {
   mkdirSync(doctest, { recursive: true });
   // A folder with doctest alone: the host's other headers are not for arm64.
   cpSync(join(prefix, 'include', 'doctest'), join(doctest, 'doctest'), { recursive: true });
-  await run(compiler, [...flags, '-isystem', doctest, ...[...kernels, ...tests].map((name) => join(root, name)), '-o', product]);
+  const sources = [...kernels, ...tests, ...neonSources].map((name) => join(root, name));
+  await run(compiler, [...flags, '-isystem', doctest, ...sources, '-o', product]);
   const { stdout } = await run(emulator, [product], { mayFail: true });
   const summary = /test cases:\s*(\d+) \|\s*(\d+) passed \|\s*(\d+) failed/.exec(stdout);
   if (summary === null) throw new Error(`the NEON tests did not end\n${stdout}`);

@@ -34,8 +34,10 @@ struct Placed {
   std::unique_ptr<uint8_t, decltype(&std::free)> memory;
   size_t offset, length;
 
+  static uint8_t* Allocate(size_t size) { return static_cast<uint8_t*>(std::aligned_alloc(64, (size + 63) / 64 * 64)); }
+
   Placed(size_t offset, size_t length)
-      : memory(static_cast<uint8_t*>(std::aligned_alloc(64, (offset + length + 2 * kMargin + 63) / 64 * 64)), std::free),
+      : memory(Allocate(offset + length + 2 * kMargin), std::free),
         offset(offset),
         length(length) {
     std::memset(memory.get(), kUntouched, offset + length + 2 * kMargin);
@@ -189,7 +191,8 @@ TEST_CASE("every kernel rebuilds every loss pattern of 2+2, 4+2 and 8+4, and ran
       }
     }
     for (int round = 0; round < 300; round++) {
-      const int k = 1 + static_cast<int>(random() % 15), m = 1 + static_cast<int>(random() % static_cast<unsigned>(16 - k));
+      const int k = 1 + static_cast<int>(random() % 15);
+      const int m = 1 + static_cast<int>(random() % static_cast<unsigned>(16 - k));
       uint32_t lost = 0;
       while (std::popcount(lost) < m) lost |= 1u << random() % static_cast<unsigned>(k + m);
       if (!Survives(*kernel, k, m, lost, 1 + random() % 300, random)) FAIL("a loss pattern is not rebuilt");
