@@ -222,12 +222,12 @@ describe('a host', () => {
     assert.equal(bench.writes.length, 0);
     bench.settle();
     assert.deepEqual(bench.applied, ['x']);
-    // It goes along with the next entries.
-    const next = { ...append, index: 2, logTerm: 2, entries: [entry(2, 3, 'y')] };
-    bench.host.receive([makeMessage('MsgApp', 2, { ...next, commit: 3 })]);
+    // It goes before the next entries, also if those say nothing new about it.
+    const next = { ...append, index: 2, logTerm: 2, entries: [entry(2, 3, 'y')], commit: 2 };
+    bench.host.receive([makeMessage('MsgApp', 2, next)]);
     assert.deepEqual(
       bench.writes[0]?.records.map((record) => record.hardState?.commit),
-      [3],
+      [2, undefined],
     );
   });
 

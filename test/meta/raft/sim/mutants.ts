@@ -333,6 +333,18 @@ const membership: readonly Mutant[] = [
 
 const storage: readonly Mutant[] = [
   {
+    name: 'a commit index that was not written is forgotten',
+    rare: true,
+    apply: around<{ commitUnwritten: boolean }, []>(RaftHost, 'write', (host, call) => {
+      host.commitUnwritten = false;
+      call();
+    }),
+    adjust: (options) => ({
+      ...options,
+      nemesis: { ...options.nemesis, power: 30, restart: 200, membership: 300 },
+    }),
+  },
+  {
     name: 'a failed write is taken for a good one',
     apply: around<RaftHost, [Error | undefined, () => void]>(RaftHost, 'complete', (_, call, _error, run) =>
       call(undefined, run),

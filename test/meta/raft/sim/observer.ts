@@ -286,6 +286,25 @@ export class Observer {
         `node ${node.id} leads term ${raft.term} with ${votes} of ${half.length} votes`,
       );
     }
+    this.checkUpToDate(node, raft);
+  }
+
+  private checkUpToDate(node: SimNode, raft: Raft): void {
+    // The empty entry of the new leader comes after what was compared.
+    const index = raft.log.lastIndex() - 1;
+    const term = raft.log.term(index);
+    for (const voter of this.nodes.values()) {
+      const { hardState } = voter.log;
+      if (hardState.term !== raft.term || hardState.vote !== node.id) continue;
+      const last = voter.log.lastIndex();
+      const lastTerm = voter.log.term(last);
+      if (typeof term !== 'number' || lastTerm === undefined) continue;
+      if (lastTerm < term || (lastTerm === term && last <= index)) continue;
+      this.fail(
+        'UpToDate',
+        `node ${voter.id} with ${lastTerm}/${last} voted for ${node.id} with ${term}/${index}`,
+      );
+    }
   }
 
   private checkCommit(node: SimNode, raft: Raft, seen: Seen): void {

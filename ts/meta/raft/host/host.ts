@@ -107,6 +107,8 @@ export class RaftHost {
   private draining = false;
 
   private readonly writes: Write[] = [];
+  /** A commit index was taken note of and not written; it goes before whatever is written next. */
+  private commitUnwritten = false;
   /** When the log write under way began, or undefined. */
   private writingSince: number | undefined = undefined;
 
@@ -345,14 +347,23 @@ export class RaftHost {
     const next = this.writes.findIndex((write, i) => i > 0 && write.snapshot !== undefined);
     const batch = this.writes.splice(0, next < 0 ? this.writes.length : next);
     const needed = batch.some((write) => this.mustSync(write.record));
-    if (!needed) return this.written(batch);
+    if (!needed) {
+      this.commitUnwritten ||= batch.some((write) => write.record.hardState !== undefined);
+      return this.written(batch);
+    }
     const records = batch.map((write) => write.record).filter(isNotEmpty);
+    if (this.commitUnwritten) {
+      const { hardState } = this.storage.initialState();
+      records.unshift({ hardState, reset: undefined, entries: [] });
+      this.commitUnwritten = false;
+    }
     this.options.log.write(records, (error) => this.complete(error, () => this.written(batch)));
   }
 
   /**
-   * A commit index alone need not be durable: after a restart it is learned again. It goes along with what
-   * must be.
+   * A commit index alone need not be durable at once, but it must be before any later entry is: who holds a
+   * membership change has to know after a restart that the one before it is committed, or it would count the
+   * wrong quorum.
    */
   private mustSync({ hardState, reset, entries }: LogRecord): boolean {
     if (reset !== undefined || entries.length > 0) return true;
