@@ -1,6 +1,7 @@
 /**
- * The placement strategies side by side, with rendezvous hashing as the yardstick, at 10, 100 and 1,000 targets of mixed
- * weights: how much a change moves against the ideal, how even the shares are, and what building and selecting cost.
+ * The placement strategies side by side, with rendezvous hashing as the yardstick, at 10, 100 and 1,000 targets of
+ * mixed weights: how much a change moves against the ideal, how even the shares are, and what building and selecting
+ * cost.
  *
  * Movement of the tables is counted over all slots; of `jump` and `rendezvous`, which have none, over random keys,
  * so that theirs is exact only to within the noise of the sample. "Ideal" is the share that the changed target

@@ -62,7 +62,10 @@ test('slots: movement is exactly the ideal, only from or to the target that chan
       const next = placement.change(change.targets)
       const { moved, pairs, ideal } = movement(placement.table.sets, next.table.sets)
       assert.equal(moved, ideal, note)
-      assert.ok(about(pairs, change.set), `${note} ${change.kind} ${String(change.set)}: ${[...pairs].join(' ')}`)
+      assert.ok(
+        about(pairs, change.set),
+        `${note} ${change.kind} ${String(change.set)}: ${[...pairs].join(' ')}`,
+      )
       const quota = (targets: readonly Target[]): number => {
         return quotas(targets, M)[targets.findIndex((target) => target.set === change.set)] ?? 0
       }

@@ -33,7 +33,11 @@ export interface FlipAnswer {
 
 function openEngine(work: string, notes: string[]): Promise<LocalEngine> {
   const numbers = readdirSync(work).map(Number).sort((a, b) => a - b)
-  const drives = numbers.map((number): MetaDrive => ({ number, io: new FileIo(`${work}/${String(number)}`), path: `${work}/${String(number)}` }))
+  const drives = numbers.map((number): MetaDrive => ({
+    number,
+    io: new FileIo(`${work}/${String(number)}`),
+    path: `${work}/${String(number)}`,
+  }))
   const note = (text: string): void => { notes.push(text) }
   return LocalEngine.open({ drives, copies: 2, log: { fileSize: 1 << 16 }, flushEveryMs: 10, note })
 }
@@ -59,7 +63,8 @@ function check(engine: LocalEngine, expected: FlipJob['expected']): boolean {
       if (!page.truncated) break
       after = page.next
     }
-    if (JSON.stringify(found) !== JSON.stringify(expected)) throw new Error(`a listing of ${String(found.length)} keys is wrong`)
+    if (JSON.stringify(found) !== JSON.stringify(expected))
+      throw new Error(`a listing of ${String(found.length)} keys is wrong`)
     for (const [key, etag] of expected) {
       if (engine.reader.object(1, key)?.etag !== etag) throw new Error(`the object ${key} is wrong`)
       if (engine.reader.object(1, `${key}-`) !== undefined) throw new Error('an object from nowhere')
@@ -96,7 +101,8 @@ async function run(job: FlipJob): Promise<FlipAnswer> {
   }
   // Writing on a damaged view is answered, or the view is moved away from.
   const again = job.expected.map(([key, etag]) => engine.propose(putObject(1, key, undefined, etag)))
-  for (const result of await Promise.all(again)) if (!result.ok) throw new Error(`not written: ${JSON.stringify(result)}`)
+  for (const result of await Promise.all(again))
+    if (!result.ok) throw new Error(`not written: ${JSON.stringify(result)}`)
   while (!check(engine, job.expected)) {
     if (++corrupt > 50) return { outcome: 'refused', corrupt, detail: notes.join('; ') }
     await new Promise((resolve) => setTimeout(resolve, 10))
@@ -115,7 +121,8 @@ async function run(job: FlipJob): Promise<FlipAnswer> {
   if (second.bad.length > 0) throw new Error(`still bad: ${JSON.stringify([first.bad, second.bad])}`)
   if (!check(engine, job.expected)) throw new Error('damaged again')
   const { copies } = await engine.status()
-  if (copies.length !== 2 || copies.some(({ state }) => state !== 'online')) throw new Error(`not healed: ${JSON.stringify(copies)}`)
+  if (copies.length !== 2 || copies.some(({ state }) => state !== 'online'))
+    throw new Error(`not healed: ${JSON.stringify(copies)}`)
   await engine.close()
   return { outcome: 'right', corrupt, detail: notes.join('; ') }
 }
@@ -123,6 +130,11 @@ async function run(job: FlipJob): Promise<FlipAnswer> {
 process.on('message', (job: FlipJob) => {
   run(job).then(
     (answer) => process.send?.(answer),
-    (error: unknown) => process.send?.({ outcome: 'wrong', corrupt: 0, detail: error instanceof Error ? String(error.stack) : String(error) }),
+    (error: unknown) =>
+      process.send?.({
+        outcome: 'wrong',
+        corrupt: 0,
+        detail: error instanceof Error ? String(error.stack) : String(error),
+      }),
   )
 })

@@ -26,7 +26,13 @@ before(async () => {
     mkdirSync(`${work}/${String(number)}`, { recursive: true })
     return { number, io: new FileIo(`${work}/${String(number)}`), path: `${work}/${String(number)}` }
   })
-  const engine = await LocalEngine.open({ drives, copies: 2, log: { fileSize: 1 << 16 }, trailingLogBytes: 1 << 17, flushEveryMs: 5 })
+  const engine = await LocalEngine.open({
+    drives,
+    copies: 2,
+    log: { fileSize: 1 << 16 },
+    trailingLogBytes: 1 << 17,
+    flushEveryMs: 5,
+  })
   await engine.propose({ kind: 'openEpoch', nowMs: 1, worker: 'w' })
   await engine.propose(createBucket('b'))
   for (let at = 0; at < KEYS; at++) {
@@ -85,12 +91,21 @@ describe('one changed byte in any file of the metadata', () => {
     it(`gives the right answer, after an error or a restart at most, and is healed (${name}, ${live ? 'while running' : 'at rest'}, seed ${String(SEED)})`, async (t) => {
       const random = seededRandom(SEED)
       // While running, only what lies in LMDB is read again; lock.mdb is LMDB's own and made anew at every start.
-      const files = filesOf(images[name]).filter(({ file, size }) => size > 0 && !file.endsWith('lock.mdb') && (!live || file.endsWith('data.mdb')))
+      const files = filesOf(images[name]).filter(
+        ({ file, size }) => size > 0 && !file.endsWith('lock.mdb') && (!live || file.endsWith('data.mdb')),
+      )
       const seen = { died: 0, corrupt: 0 }
       for (let flips = 0; flips < FLIPS; flips++) {
         const { file, size } = files[randomInteger(random, files.length)] as { file: string; size: number }
         const job: FlipJob = {
-          image: images[name], work: `${root}/work`, file, at: place(random, file, size), mask: 1 << randomInteger(random, 8), live, again: false, expected,
+          image: images[name],
+          work: `${root}/work`,
+          file,
+          at: place(random, file, size),
+          mask: 1 << randomInteger(random, 8),
+          live,
+          again: false,
+          expected,
         }
         const text = `flip ${String(flips)}: ${file} at ${String(job.at)}, mask ${String(job.mask)}`
         let answer = await ask(job)
@@ -102,7 +117,9 @@ describe('one changed byte in any file of the metadata', () => {
         assert.equal(answer.outcome, 'right', `${text}: ${answer.detail}`)
         seen.corrupt += answer.corrupt > 0 ? 1 : 0
       }
-      t.diagnostic(`${String(seen.died)} processes died, ${String(seen.corrupt)} reads were refused before a right one`)
+      t.diagnostic(
+        `${String(seen.died)} processes died, ${String(seen.corrupt)} reads were refused before a right one`,
+      )
     })
   }
 })

@@ -1,5 +1,16 @@
 import assert from 'node:assert/strict'
-import { closeSync, cpSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync, writeSync } from 'node:fs'
+import {
+  closeSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { after, describe, it } from 'node:test'
 import { plainDurability } from '../../ts/meta/drive_files.js'
@@ -57,7 +68,10 @@ describe('LMDB view', () => {
       const again = LmdbView.open(plainDurability(after))
       assert.equal(verifyView(again).digest, digest, `cut ${String(cut)}`)
       // It can be written on.
-      const next = Object.assign(Object.create(Machine.prototype) as Machine, { view: again, index: again.flushedPosition })
+      const next = Object.assign(Object.create(Machine.prototype) as Machine, {
+        view: again,
+        index: again.flushedPosition,
+      })
       change(next, random, 3)
       verifyView(again)
       await again.close()

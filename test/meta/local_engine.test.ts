@@ -143,7 +143,8 @@ describe('copies of a local engine', () => {
     assert.equal((await engine.status()).copies.filter(({ state }) => state === 'online').length, 2)
     engine.addDrive(simulation.drive(1))
     const going = fill(engine, 20, 200)
-    for (let tries = 0; tries < 1000 && !(await engine.remakeCopies()); tries++) await new Promise((resolve) => setTimeout(resolve, 1))
+    for (let tries = 0; tries < 1000 && !(await engine.remakeCopies()); tries++)
+      await new Promise((resolve) => setTimeout(resolve, 1))
     await going
     assert.equal((await engine.status()).copies.filter(({ state }) => state === 'online').length, 3)
     assert.deepEqual((await engine.compareCopies(() => Promise.resolve())).bad, [])
@@ -189,7 +190,9 @@ describe('copies of a local engine', () => {
     const simulation = new Simulation()
     const engine = await LocalEngine.open({ ...simulation.options(), maxQueued: 3 })
     await start(engine)
-    const outcomes = await Promise.allSettled(Array.from({ length: 9 }, (_, at) => engine.propose(putObject(1, String(at)))))
+    const outcomes = await Promise.allSettled(
+      Array.from({ length: 9 }, (_, at) => engine.propose(putObject(1, String(at)))),
+    )
     const refused = outcomes.filter((outcome) => outcome.status === 'rejected')
     assert.equal(refused.length, 6)
     for (const { reason } of refused) assert.equal((reason as MetadataError).code, 'overloaded')

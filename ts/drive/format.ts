@@ -161,7 +161,8 @@ async function readCopy(io: DriveIo, path: string, deadlineMs: number): Promise<
     return parseFormat(Buffer.from(into.buffer, 0, size).toString('utf8'))
   } catch (error) {
     // One bad sector must not cost the drive while the other copy is good. Anything wider fails the listing too.
-    if (error instanceof IoError && error.code !== 'ETIMEDOUT') return { kind: 'damaged', detail: `${path}: ${error.code}` }
+    if (error instanceof IoError && error.code !== 'ETIMEDOUT')
+      return { kind: 'damaged', detail: `${path}: ${error.code}` }
     throw error
   }
 }

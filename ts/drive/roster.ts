@@ -159,8 +159,13 @@ function referenceFormat(found: readonly FoundDrive[]): DriveFormat | undefined 
 }
 
 function mixedClusters(found: readonly FoundDrive[]): string[] {
-  return found.flatMap((drive) => drive.kind === 'format'
-    ? [`${drive.path}: belongs to cluster ${drive.format.clusterId}; the drives given belong to different clusters`] : [])
+  return found.flatMap((drive) =>
+    drive.kind === 'format'
+      ? [
+          `${drive.path}: belongs to cluster ${drive.format.clusterId}; the drives given belong to different clusters`,
+        ]
+      : [],
+  )
 }
 
 /** Every drive that does not belong where it was found. */
@@ -178,7 +183,9 @@ function against(found: readonly FoundDrive[], reference: DriveFormat): string[]
     const expected = placeOf(index, setSize)
     if (expected === placeName(format)) return []
     const own = found[format.set * setSize + format.position]?.path ?? 'no path given'
-    return [`${path}: expected ${expected}, found the drive of ${placeName(format)}, whose place in the configuration is ${own}`]
+    return [
+      `${path}: expected ${expected}, found the drive of ${placeName(format)}, whose place in the configuration is ${own}`,
+    ]
   })
 }
 
@@ -186,11 +193,14 @@ function against(found: readonly FoundDrive[], reference: DriveFormat): string[]
 function configured(drives: number, layout: RosterLayout, options: RosterOptions): string[] {
   const problems: string[] = []
   const expected = layout.setCount * layout.setSize
-  if (drives !== expected) problems.push(`expected ${String(expected)} drives of this cluster, ${String(drives)} are configured`)
+  if (drives !== expected)
+    problems.push(`expected ${String(expected)} drives of this cluster, ${String(drives)} are configured`)
   for (const key of ['setSize', 'parity'] as const) {
     const value = options[key]
     if (value === undefined || (key === 'setSize' && value === 0) || value === layout[key]) continue
-    problems.push(`${key === 'setSize' ? 'set-size' : key}: this cluster was made with ${String(layout[key])}, given ${String(value)}`)
+    problems.push(
+      `${key === 'setSize' ? 'set-size' : key}: this cluster was made with ${String(layout[key])}, given ${String(value)}`,
+    )
   }
   return problems
 }
@@ -198,7 +208,8 @@ function configured(drives: number, layout: RosterLayout, options: RosterOptions
 function layoutFor(drives: number, options: RosterOptions): RosterLayout | string {
   if (drives === 0) return 'no drives are configured'
   const setSize = options.setSize === undefined || options.setSize === 0 ? defaultSetSize(drives) : options.setSize
-  if (setSize === undefined) return `${String(drives)} drives cannot be divided into sets of 2 to 16; add or leave out some`
+  if (setSize === undefined)
+    return `${String(drives)} drives cannot be divided into sets of 2 to 16; add or leave out some`
   if (setSize < 1 || setSize > 16 || drives % setSize !== 0 || (setSize === 1 && drives > 1)) {
     return `set-size: expected a divisor of ${String(drives)} from 2 to 16, given ${String(setSize)}`
   }
@@ -211,14 +222,22 @@ function layoutFor(drives: number, options: RosterOptions): RosterLayout | strin
 
 function describe(drive: FoundDrive): string {
   switch (drive.kind) {
-    case 'format': return `the drive of ${placeName(drive.format)} of cluster ${drive.format.clusterId}`
-    case 'blank': return 'blank'
-    case 'newer': return `drive format ${String(drive.version)}, this version knows up to ${String(DRIVE_FORMAT_VERSION)}`
-    case 'damaged': return `damaged: ${drive.detail}`
-    case 'locked': return 'locked by a running server'
-    case 'missing': return 'the directory does not exist'
-    case 'unreadable': return `cannot be read: ${drive.detail}`
-    case 'unmounted': return 'blank, and seems to be a mount point with nothing mounted on it'
+    case 'format':
+      return `the drive of ${placeName(drive.format)} of cluster ${drive.format.clusterId}`
+    case 'blank':
+      return 'blank'
+    case 'newer':
+      return `drive format ${String(drive.version)}, this version knows up to ${String(DRIVE_FORMAT_VERSION)}`
+    case 'damaged':
+      return `damaged: ${drive.detail}`
+    case 'locked':
+      return 'locked by a running server'
+    case 'missing':
+      return 'the directory does not exist'
+    case 'unreadable':
+      return `cannot be read: ${drive.detail}`
+    case 'unmounted':
+      return 'blank, and seems to be a mount point with nothing mounted on it'
   }
 }
 

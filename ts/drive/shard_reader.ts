@@ -47,7 +47,8 @@ export class LocalReader implements ShardReader {
     }
     const lastSize = blockSizeAt(geometry, first + count - 1)
     const bad = verifyCells(cells, blockSizeAt(geometry, first), count, lastSize, dataId, shard, first)
-    if (bad >= 0) throw new ShardError('corrupt', this.#drive.number, `${name} block ${String(first + bad)}`, first + bad)
+    if (bad >= 0)
+      throw new ShardError('corrupt', this.#drive.number, `${name} block ${String(first + bad)}`, first + bad)
     return cells
   }
 

@@ -18,10 +18,18 @@ export interface DomainDrive {
  * PlacementError 'domains' when the drives do not divide into sets, or, with `survive`, when some set would have more
  * than `survive` drives in one domain.
  */
-export function arrangeSets(drives: readonly DomainDrive[], setSize: number, survive: number = Infinity): DriveNumber[][] {
-  if (!Number.isInteger(setSize) || setSize < 1 || setSize > 16) throw new PlacementError('domains', 'sets of 1 to 16')
+export function arrangeSets(
+  drives: readonly DomainDrive[],
+  setSize: number,
+  survive: number = Infinity,
+): DriveNumber[][] {
+  if (!Number.isInteger(setSize) || setSize < 1 || setSize > 16)
+    throw new PlacementError('domains', 'sets of 1 to 16')
   if (drives.length === 0 || drives.length % setSize !== 0) {
-    throw new PlacementError('domains', `${String(drives.length)} drives do not divide into sets of ${String(setSize)}`)
+    throw new PlacementError(
+      'domains',
+      `${String(drives.length)} drives do not divide into sets of ${String(setSize)}`,
+    )
   }
   if (new Set(drives.map((drive) => drive.number)).size !== drives.length) {
     throw new PlacementError('domains', 'a drive is named twice')
@@ -32,7 +40,10 @@ export function arrangeSets(drives: readonly DomainDrive[], setSize: number, sur
   for (const [domain, size] of sizes) {
     const most = Math.ceil(size / count)
     if (most > survive) {
-      throw new PlacementError('domains', `${domain} would hold ${String(most)} drives of a set, at most ${String(survive)} may be lost`)
+      throw new PlacementError(
+        'domains',
+        `${domain} would hold ${String(most)} drives of a set, at most ${String(survive)} may be lost`,
+      )
     }
   }
   const ordered = [...drives].sort((a, b) => {

@@ -1,8 +1,8 @@
 /**
  * Jump consistent hashing over an append-only list of places, each owned by a target. Stateless given the list.
  *
- * A target of weight w stands for round(w * placesPerUnit) places. More weight appends places, or takes those that others
- * hold too many of; less weight, or a target that goes, hands places to those that have least: places are never
+ * A target of weight w stands for round(w * placesPerUnit) places. More weight appends places, or takes those that
+ * others hold too many of; less weight, or a target that goes, hands places to those that have least: places are never
  * taken out of the list. Jump hashing sends a key to a new place or leaves it, so more weight moves keys to that
  * target alone, and less weight moves that target's keys alone.
  *

@@ -43,7 +43,14 @@ export async function writeBackup(
     await view.flush(position)
     const { digest } = verifyView(view)
     const clusterId = cluster === undefined ? '' : (unpack(cluster) as ClusterRecord).clusterId
-    const manifest: BackupManifest = { format: BACKUP_FORMAT, position, records, digest, clusterId, createdMs: Date.now() }
+    const manifest: BackupManifest = {
+      format: BACKUP_FORMAT,
+      position,
+      records,
+      digest,
+      clusterId,
+      createdMs: Date.now(),
+    }
     await plainDurability(path).replace('manifest.json', Buffer.from(`${JSON.stringify(manifest, undefined, 2)}\n`))
     onProgress?.(records, records)
     return { position, records }

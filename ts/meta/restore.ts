@@ -24,7 +24,8 @@ export async function readManifest(path: string): Promise<BackupManifest> {
   } catch (error) {
     throw new MetadataError('corrupt', `${path} is not a finished backup`, { cause: error })
   }
-  if (manifest.format !== BACKUP_FORMAT) throw new MetadataError('corrupt', `the backup has format ${String(manifest.format)}`)
+  if (manifest.format !== BACKUP_FORMAT)
+    throw new MetadataError('corrupt', `the backup has format ${String(manifest.format)}`)
   return manifest
 }
 
