@@ -38,7 +38,10 @@ test('more pieces and more bytes in one turn than are gathered at once', () => {
 
 test('a part hasher gives the same digests gathered and at once', async () => {
   const data = randomBytes(100_000)
-  const hashers = [new PartHasher({ checksum: 'CRC64NVME' }), new PartHasher({ checksum: 'CRC64NVME', gatherMd5: true })]
+  const hashers = [
+    new PartHasher({ checksum: 'CRC64NVME' }),
+    new PartHasher({ checksum: 'CRC64NVME', gatherMd5: true }),
+  ]
   for (let at = 0; at < data.length; at += 7777) {
     for (const hasher of hashers) hasher.update(data.subarray(at, at + 7777))
     await turn()
