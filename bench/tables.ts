@@ -1,6 +1,7 @@
 /** Results as Markdown tables, readable as they are. */
 import type { FlushRow } from './flushes.js'
 import type { HttpResult } from './http.js'
+import { kernelRatios } from './kernels.js'
 import type { KernelResult } from './kernels.js'
 
 function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
@@ -25,7 +26,9 @@ const tenth = (n: number): string => n.toFixed(1)
 export function kernelTable(results: readonly KernelResult[]): string {
   const names = Object.keys(results[0]?.gbPerSecond ?? {})
   const rows = names.map((name) => [name, ...results.map((result) => tenth(result.gbPerSecond[name] ?? NaN))])
-  return `## Kernels, GB/s of data on one thread (1 MiB stripes)\n\n${table(['', ...results.map((r) => r.kernel)], rows)}\n`
+  const figures = table(['', ...results.map((r) => r.kernel)], rows)
+  const ratios = Object.entries(kernelRatios(results)).map(([name, ratio]) => [name, ratio.toFixed(2)])
+  return `## Kernels, GB/s of data on one thread (1 MiB stripes)\n\n${figures}\n\n${table(['', 'ratio'], ratios)}\n`
 }
 
 export function httpTable(result: HttpResult): string {

@@ -1,0 +1,123 @@
+/**
+ * The parsers of bytes that come from outside the process. A target takes any bytes; what it may throw is what the
+ * parser documents, and everything else, or an answer that breaks the parser's promise, is a finding.
+ */
+import assert from 'node:assert/strict'
+
+import { formatText, parseFormat } from '../../ts/drive/format.js'
+import { ShardHeaderError, decodeShardHeader, parseDataIdName } from '../../ts/drive/shard_file.js'
+import { decodeFileHeader, encodeFrame, parseFile } from '../../ts/meta/log/frame.js'
+import { parseTarget } from '../../ts/server/auth/target.js'
+import { ChunkedDecoder } from '../../ts/server/s3/aws_chunked.js'
+import { parseCopySource } from '../../ts/server/s3/copy_source.js'
+import { readXml } from '../../ts/server/s3/xml_read.js'
+import { S3Error } from '../../ts/store/errors.js'
+
+export interface FuzzTarget {
+  readonly name: string
+  /** Valid inputs to start from, beside those of the corpus folder. */
+  readonly seeds: readonly Buffer[]
+  run(input: Buffer): void | Promise<void>
+}
+
+const LOG_SEED = 12345
+const LOG_HEADER = 4096
+
+/** Runs `work`, which may throw errors of these classes only. */
+async function may(classes: readonly (abstract new (...args: never[]) => Error)[], work: () => unknown): Promise<void> {
+  try {
+    await work()
+  } catch (error) {
+    if (!classes.some((known) => error instanceof known)) throw error
+  }
+}
+
+async function* split(input: Buffer): AsyncGenerator<Uint8Array, void, undefined> {
+  // Pieces whose lengths the input itself decides, so that a finding can be repeated.
+  for (let at = 0, piece = 1; at < input.length; at += piece) {
+    piece = 1 + ((input[at] ?? 0) % 61)
+    yield await Promise.resolve(input.subarray(at, at + piece))
+  }
+}
+
+const chunked: FuzzTarget = {
+  name: 'aws-chunked',
+  seeds: [
+    Buffer.from('5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n'),
+    Buffer.from('b\r\nhello world\r\n0\r\nx-amz-checksum-crc32c:yZRlqg==\r\n\r\n'),
+    Buffer.from(`b;chunk-signature=${'a'.repeat(64)}\r\nhello world\r\n0;chunk-signature=${'b'.repeat(64)}\r\n\r\n`),
+  ],
+  async run(input) {
+    const pieces = split(input)
+    const source = {
+      next: async (): Promise<Uint8Array | undefined> => (await pieces.next()).value ?? undefined,
+    }
+    const decoder = new ChunkedDecoder(source, { decodedLength: 11, trailers: ['x-amz-checksum-crc32c'] })
+    await may([S3Error], async () => {
+      let seen = 0
+      for (let piece = await decoder.next(); piece !== undefined; piece = await decoder.next()) seen += piece.length
+      assert.equal(seen, 11, 'a body that ends well has its length')
+    })
+  },
+}
+
+const xml: FuzzTarget = {
+  name: 'xml',
+  seeds: [
+    Buffer.from('<Delete><Quiet>true</Quiet><Object><Key>a&amp;b</Key></Object></Delete>'),
+    Buffer.from('<?xml version="1.0" encoding="UTF-8"?><CompleteMultipartUpload xmlns="http://s3.amazonaws.com/doc/' +
+      '2006-03-01/"><Part><PartNumber>1</PartNumber><ETag>"x"</ETag></Part></CompleteMultipartUpload>'),
+  ],
+  run: (input) => may([S3Error], () => readXml(split(input))),
+}
+
+const format: FuzzTarget = {
+  name: 'format.json',
+  seeds: [
+    Buffer.from(formatText({
+      clusterId: 'c', driveId: 'd', number: 1, pool: 0, set: 0, position: 2, epoch: 1, setCount: 1, setSize: 4, parity: 2,
+      state: 'member',
+    })),
+  ],
+  run(input) {
+    const text = input.toString('utf8')
+    const found = parseFormat(text)
+    if (found.kind === 'format') assert.equal(formatText(found.format), text, 'only what is byte for byte as written')
+  },
+}
+
+const shardHeader: FuzzTarget = {
+  name: 'shard header',
+  seeds: [],
+  run: (input) => may([ShardHeaderError], () => {
+    const { size } = decodeShardHeader(input)
+    assert.ok(size <= input.length, 'the header ends in what was given')
+    parseDataIdName(input.toString('latin1'))
+  }),
+}
+
+const record = (index: number): { type: number; group: number; epoch: number; term: number; index: number; payload: Buffer } =>
+  ({ type: 1, group: 0, epoch: 0, term: 1, index, payload: Buffer.from(`payload ${String(index)}`) })
+
+const logFile: FuzzTarget = {
+  name: 'log file',
+  seeds: [Buffer.concat([Buffer.alloc(LOG_HEADER), encodeFrame(LOG_SEED, 0, 0, [record(1), record(2)])])],
+  run(input) {
+    decodeFileHeader(input)
+    for (const { records } of parseFile(input, LOG_SEED).frames) {
+      for (const { payload } of records) assert.match(payload.toString(), /^payload [12]$/, 'only what was written')
+    }
+  },
+}
+
+const requestTarget: FuzzTarget = {
+  name: 'request target',
+  seeds: [Buffer.from('/bucket/a%20b?list-type=2&prefix=%C3%A9&x'), Buffer.from('bucket/key%2Fx?versionId=3')],
+  async run(input) {
+    const text = input.toString('latin1')
+    await may([S3Error], () => parseTarget(text))
+    await may([S3Error], () => parseCopySource(text))
+  },
+}
+
+export const TARGETS: readonly FuzzTarget[] = [chunked, xml, format, shardHeader, logFile, requestTarget]
