@@ -59,17 +59,24 @@ const Code& Code::Get(int k, int m) {
   return *slot.load(std::memory_order_relaxed);
 }
 
-Code::Code(int k, int m, const Kernel* kernel) : k_(k), m_(m), kernel_(kernel), encoder_(For(m)) {
+Code::Code(int k, int m, const Kernel* kernel)
+    : k_(k), m_(m), kernel_(kernel), near_(MakeEncoder(false)), far_(MakeEncoder(true)) {}
+
+Code::Encoder Code::MakeEncoder(bool far) const {
   std::vector<uint8_t> coefficients;
-  for (int row = k; row < k + m; row++) {
-    for (int column = 0; column < k; column++) coefficients.push_back(MatrixCoefficient(k, row, column));
+  for (int row = k_; row < k_ + m_; row++) {
+    for (int column = 0; column < k_; column++) coefficients.push_back(MatrixCoefficient(k_, row, column));
   }
-  encode_tables_.resize(coefficients.size() * encoder_.table_bytes);
-  if (m > 0) encoder_.prepare(k, m, coefficients.data(), encode_tables_.data());
+  Encoder encoder{For(m_, far), {}};
+  encoder.tables.resize(coefficients.size() * encoder.kernel.table_bytes);
+  if (m_ > 0) encoder.kernel.prepare(k_, m_, coefficients.data(), encoder.tables.data());
+  return encoder;
 }
 
 void Code::Encode(size_t length, const uint8_t* const* data, uint8_t* const* parity) const {
-  if (m_ > 0) encoder_.multiply(length, k_, m_, encode_tables_.data(), data, parity);
+  if (m_ == 0) return;
+  const Encoder& encoder = IsFar(length * static_cast<size_t>(k_ + m_)) ? far_ : near_;
+  encoder.kernel.multiply(length, k_, m_, encoder.tables.data(), data, parity);
 }
 
 bool Code::Reconstruct(size_t length, const uint8_t* const* blocks, const int* wanted, int wanted_count,
@@ -101,7 +108,7 @@ bool Code::Reconstruct(size_t length, const uint8_t* const* blocks, const int* w
     }
   }
 
-  const Kernel& kernel = For(rows);
+  const Kernel& kernel = For(rows, IsFar(length * static_cast<size_t>(k_ + rows)));
   const PlanCache::Key key{present_mask | wanted_mask << 16 | static_cast<uint64_t>(k_) << 32, &kernel};
   const PlanCache::Plan plan = Plans().Get(key, [&] {
     const std::vector<uint8_t> coefficients = DecodeCoefficients(k_, present, shards, rows);

@@ -39,13 +39,19 @@ class Code {
   bool ParityAgrees(size_t length, const uint8_t* const* blocks) const;
 
  private:
-  const Kernel& For(int outputs) const { return kernel_ != nullptr ? *kernel_ : ActiveKernel(outputs); }
+  struct Encoder {
+    const Kernel& kernel;
+    std::vector<uint8_t> tables;
+  };
+
+  const Kernel& For(int outputs, bool far) const { return kernel_ != nullptr ? *kernel_ : ActiveKernel(outputs, far); }
+  Encoder MakeEncoder(bool far) const;
 
   const int k_;
   const int m_;
   const Kernel* const kernel_;
-  const Kernel& encoder_;
-  std::vector<uint8_t> encode_tables_;
+  const Encoder near_;
+  const Encoder far_;
 };
 
 }  // namespace ostraka::erasure

@@ -12,10 +12,11 @@ namespace ostraka::erasure {
 
 namespace {
 
-// The shape that is measured: 8 inputs of 16 KiB and their outputs fit into any second-level cache, as a slice of a
-// stripe does that is being sealed.
+// The shapes that are measured: 8 inputs of 16 KiB and their outputs fit into any second-level cache, as a slice of a
+// stripe does that is being sealed; 8 of 512 KiB do not.
 constexpr int kInputs = 8;
-constexpr size_t kLength = 16384;
+constexpr size_t kNear = size_t{16} << 10;
+constexpr size_t kFar = size_t{512} << 10;
 constexpr int kRounds = 6;
 
 // ISA-L has to be this much faster to be taken, so that noise does not decide.
@@ -29,9 +30,9 @@ class Measured {
     kernel.prepare(kInputs, outputs, coefficients.data(), tables_.data());
   }
 
-  void Once(const uint8_t* const* in, uint8_t* const* out) {
+  void Once(size_t length, const uint8_t* const* in, uint8_t* const* out) {
     const auto start = std::chrono::steady_clock::now();
-    kernel_.multiply(kLength, kInputs, outputs_, tables_.data(), in, out);
+    kernel_.multiply(length, kInputs, outputs_, tables_.data(), in, out);
     const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
     if (taken.count() < best_) best_ = taken.count();
   }
@@ -45,17 +46,17 @@ class Measured {
   double best_ = 1e9;
 };
 
-// The faster of two kernels for a number of outputs; takes less than a millisecond, most often 30 microseconds.
-const Kernel& Faster(const Kernel& own, const Kernel& other, int outputs) {
-  std::vector<uint8_t> memory((kInputs + static_cast<size_t>(outputs)) * kLength, 1);
+// The faster of two kernels for a number of outputs; takes some ten microseconds when near, some milliseconds when far.
+const Kernel& Faster(const Kernel& own, const Kernel& other, int outputs, size_t length) {
+  std::vector<uint8_t> memory((kInputs + static_cast<size_t>(outputs)) * length, 1);
   const uint8_t* in[kMaxShards];
   uint8_t* out[kMaxShards];
-  for (int i = 0; i < kInputs; i++) in[i] = memory.data() + static_cast<size_t>(i) * kLength;
-  for (int i = 0; i < outputs; i++) out[i] = memory.data() + static_cast<size_t>(kInputs + i) * kLength;
+  for (int i = 0; i < kInputs; i++) in[i] = memory.data() + static_cast<size_t>(i) * length;
+  for (int i = 0; i < outputs; i++) out[i] = memory.data() + static_cast<size_t>(kInputs + i) * length;
   Measured first(own, outputs), second(other, outputs);
   for (int round = 0; round < kRounds; round++) {
-    first.Once(in, out);
-    second.Once(in, out);
+    first.Once(length, in, out);
+    second.Once(length, in, out);
   }
   return second.best() < first.best() * kMargin ? other : own;
 }
@@ -82,15 +83,15 @@ const Kernel& KernelOfLevel(cpu::Level level) {
   }
 }
 
-const Kernel& ActiveKernel(int outputs) {
+const Kernel& ActiveKernel(int outputs, bool far) {
   const cpu::Choice& choice = cpu::Get();
   if (choice.isal) return IsalKernel();
   const Kernel& own = KernelOfLevel(choice.level);
   if (choice.forced || outputs == 0) return own;
-  static std::array<const Kernel*, kMaxShards + 1> chosen{};
-  static std::array<std::once_flag, kMaxShards + 1> once;
-  const auto index = static_cast<size_t>(outputs);
-  std::call_once(once[index], [&] { chosen[index] = &Faster(own, IsalKernel(), outputs); });
+  static std::array<const Kernel*, 2 * (kMaxShards + 1)> chosen{};
+  static std::array<std::once_flag, 2 * (kMaxShards + 1)> once;
+  const auto index = static_cast<size_t>(2 * outputs + (far ? 1 : 0));
+  std::call_once(once[index], [&] { chosen[index] = &Faster(own, IsalKernel(), outputs, far ? kFar : kNear); });
   return *chosen[index];
 }
 

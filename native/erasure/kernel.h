@@ -44,8 +44,11 @@ extern const Kernel kNeonKernel;
 const Kernel& KernelOfLevel(cpu::Level level);
 
 /// The kernel that this process uses to make `outputs` blocks (0 to kMaxShards). By default the one that is faster on
-/// this CPU, of its own widest kernel and ISA-L: measured once for each number of outputs, when it is first needed.
-/// Kernels adapt to short and long blocks by themselves. All kernels give the same bytes.
-const Kernel& ActiveKernel(int outputs);
+/// this CPU, of its own widest kernel and ISA-L: measured once for each number of outputs and for blocks that a
+/// second-level cache can hold together and those that it cannot (`far`). All kernels give the same bytes.
+const Kernel& ActiveKernel(int outputs, bool far = false);
+
+/// True for blocks of so many bytes altogether that they count as far.
+constexpr bool IsFar(size_t total) { return total > size_t{1} << 20; }
 
 }  // namespace ostraka::erasure

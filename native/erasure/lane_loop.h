@@ -26,7 +26,7 @@ namespace {
 
 constexpr int kMostShards = 16;
 constexpr size_t kAheadBytes = 512;
-constexpr size_t kCacheBytes = size_t{2} << 20;
+constexpr size_t kCacheBytes = size_t{1} << 20;
 
 // kAhead: how many bytes ahead of the loads to prefetch, 0 for not at all.
 template <typename Lane, int kRows, int kVectors, size_t kAhead = 0>
@@ -89,7 +89,7 @@ void MultiplyRows(size_t length, int inputs, const typename Lane::Entry* entries
     MultiplyAt<Lane, kRows, 1>(0, inputs, entries, in, out);
     at = Lane::kBytes - reinterpret_cast<uintptr_t>(out[0]) % Lane::kBytes;
   }
-  // Blocks that a second-level cache can hold are read best without prefetching, others with it.
+  // Blocks that a second-level cache can hold together are read best without prefetching, others with it.
   if (length * static_cast<size_t>(inputs + kRows) > kCacheBytes) {
     for (; at + kStep + kAheadBytes <= length; at += kStep) {
       MultiplyAt<Lane, kRows, kVectors, kAheadBytes>(at, inputs, entries, in, out);
