@@ -26,7 +26,9 @@ const { values } = parseArgs({
 const seconds = Number(values.seconds)
 const seed = values.seed === undefined ? randomInt(1, 2 ** 31) : Number(values.seed)
 const targets = TARGETS.filter(({ name }) => values.target === undefined || name === values.target)
-if (!(seconds > 0) || !Number.isInteger(seed) || targets.length === 0) throw new Error('see test/fuzz/main.ts for usage')
+if (!(seconds > 0) || !Number.isInteger(seed) || targets.length === 0) {
+  throw new Error('usage: [--seconds N] [--target NAME] [--seed N]')
+}
 
 function folderOf(target: FuzzTarget): string {
   return join(CORPUS, target.name.replace(/[^a-z]/g, '_'))
