@@ -360,7 +360,7 @@ async function crashRun(seed: number, cutAt: number, kill: boolean): Promise<voi
   simulated.beforeOperation = undefined
   simulated.kill()
   const again = localDrive(simulated)
-  await again.cleanTemporary()
+  await again.recover()
   assert.ok(simulated.disk.files().every(({ path }) => path.startsWith('shards/')), 'nothing left in tmp')
   for (const [shard, state] of acknowledged) {
     const found = await readShard(again, shard.header.dataId).catch((error: unknown) => {

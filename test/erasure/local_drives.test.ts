@@ -98,7 +98,7 @@ test('writes that fail because of one drive after another leave no file behind',
         await fixture.set.settled(1000)
         for (const drive of fixture.drives) drive.row.set('online', 'none')
         // A drive that is out cannot be cleaned at once: its temporary files go at the next start.
-        for (const drive of fixture.drives) await drive.cleanTemporary()
+        for (const drive of fixture.drives) await drive.recover()
         for (const position of fixture.drives.keys()) {
           const left = fixture.files(position)
           for (const { dataId } of await fixture.drives[position]?.listShards(undefined, 9) ?? []) {

@@ -141,7 +141,7 @@ export class MemoryDrive implements Drive {
     return Promise.resolve(rest.slice(0, limit))
   }
 
-  cleanTemporary(): Promise<number> {
+  recover(): Promise<number> {
     return Promise.resolve(0)
   }
 

@@ -50,7 +50,7 @@ export class SimulatedSet {
     this.drives = this.simulated.map((drive, position) => {
       return new LocalDrive({ io: drive.connect(), number: position + 1, set: 1, position })
     })
-    for (const drive of this.drives) await drive.cleanTemporary()
+    for (const drive of this.drives) await drive.recover()
     this.slabs = new SlabPool(16 * 1024 * 1024)
     const members = { number: 1, k: this.k, m: this.m, drives: this.drives.map((drive) => drive.number) }
     this.set = new LocalSet(members, this.drives, {

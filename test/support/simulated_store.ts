@@ -330,7 +330,7 @@ export class SimulatedStore {
     this.#makeBackground(this.options.workers)
     this.#connectAll()
     for (const drive of this.#backgroundDrives.values()) {
-      if (drive.readable) await this.run(drive.cleanTemporary().catch(() => 0))
+      if (drive.readable) await this.run(drive.recover().catch(() => 0))
     }
   }
 

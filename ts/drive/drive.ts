@@ -120,8 +120,11 @@ export interface Drive {
   deleteShard(dataId: DataId): Promise<boolean>
   /** Shards with data id greater than `after` (undefined: from the start), ordered by data id, at most `limit`. */
   listShards(after: DataId | undefined, limit: number): Promise<ShardListing[]>
-  /** Removes temporary files left by a crash. Call once, before serving. */
-  cleanTemporary(): Promise<number>
+  /**
+   * Removes temporary files left by a crash, and makes the names of all shards durable. Call once, before serving. The
+   * number of files removed.
+   */
+  recover(): Promise<number>
   close(): Promise<void>
 }
 

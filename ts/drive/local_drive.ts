@@ -11,6 +11,7 @@
  * Every outcome is reported to the drive's row in the health table, by which any thread takes the drive out. What
  * failed is told to the caller as ShardError; a missing file counts as a missing shard only while `shards` is there.
  */
+import { SHARD_DIRECTORIES } from './layout.js'
 import {
   type DataId, type Drive, type DriveHealth, type DriveNumber, type ReadOptions, ShardError,
   type ShardErrorCode, type ShardHeader, type ShardListing, type ShardReader, type ShardWriter,
@@ -160,12 +161,15 @@ export class LocalDrive implements Drive, DriveAccess {
     return this.#lister.list(after, limit)
   }
 
-  async cleanTemporary(): Promise<number> {
+  async recover(): Promise<number> {
     const [names] = await this.run('read', [{ op: 'list', path: 'tmp' }], { background: true }) as [string[]]
     for (let i = 0; i < names.length; i += 256) {
       const unlinks = names.slice(i, i + 256).map((name): IoOp => ({ op: 'unlink', path: `tmp/${name}` }))
       await this.run('write', unlinks, { background: true })
     }
+    // A process that was killed may have left a name in the page cache alone. It looks like any other from now on (to
+    // a heal, that finds its shard in place), so it must not go with the next power cut.
+    await this.run('write', SHARD_DIRECTORIES.map((path): IoOp => ({ op: 'syncDir', path })), { background: true })
     return names.length
   }
 

@@ -168,7 +168,7 @@ export class DriveRegistry {
     await this.#opened.confirmMembers()
     await this.#matchPlaces(client)
     await this.#monitor.probeAll()
-    await this.#cleanTemporary()
+    await this.#recover()
     this.#publishNow()
   }
 
@@ -289,15 +289,15 @@ export class DriveRegistry {
     }
   }
 
-  /** What a crash left in the temporary directories; a drive that cannot take that now keeps it. */
-  async #cleanTemporary(): Promise<void> {
+  /** Ends what a crash left half done; a drive that cannot take that now keeps it. */
+  async #recover(): Promise<void> {
     await Promise.all(
       this.#places.map(async ({ path, record, monitored }) => {
         if (monitored.row.state !== 'online') return
         const { number, set, position } = record
         const drive = new LocalDrive({ io: monitored.io, row: monitored.row, number, set, position })
-        await drive.cleanTemporary().catch((error: unknown) => {
-          this.#log.warn({ err: error, path }, 'temporary files could not be removed')
+        await drive.recover().catch((error: unknown) => {
+          this.#log.warn({ err: error, path }, 'what a crash may have left could not be ended')
         })
       }),
     )
