@@ -54,15 +54,17 @@ async function status(server: ServerProcess): Promise<StatusReport> {
   return (await server.admin('GET', '/admin/v1/status')) as StatusReport
 }
 
+function copiesOnline({ metadata }: Pick<StatusReport, 'metadata'>): number {
+  return metadata.copies.filter((copy) => copy.state === 'online').length
+}
+
 async function healed(server: ServerProcess): Promise<void> {
   await eventually(
     'everything is healed',
     async () => {
       const { counts, drives, metadata } = await status(server)
       const whole = drives.every((drive) => drive.health.state === 'online' && !drive.healing)
-      return (
-        counts.heals === 0 && whole && metadata.copies.filter((copy) => copy.state === 'online').length === 3
-      )
+      return counts.heals === 0 && whole && copiesOnline({ metadata }) === 3
     },
     120_000,
   )
@@ -83,6 +85,7 @@ test('any two of four drives lost while the server runs: all reads, and new writ
   )
   await fill(s3, 10, 'during', model)
   await checkAll(s3, model)
+  await eventually('the metadata has all its copies again', async () => copiesOnline(await status(server)) === 3)
   // New parts keep their full parity: two more drives may go, and everything written since still reads.
   const more = place.drives.slice(1, 3)
   for (const drive of more) renameSync(drive, `${drive}-away`)
