@@ -6,7 +6,7 @@
  * of the host, which stops acknowledging and reports it; nothing is ever retried on the same file.
  */
 import type { ConfChange } from '../core/confchange.js';
-import type { ConfState, Entry, EntryId, HardState, Message, Snapshot } from '../core/types.js';
+import type { ConfState, Entry, EntryId, HardState, Message, NodeId, Snapshot } from '../core/types.js';
 
 export interface Clock {
   /** Milliseconds since some fixed moment. Does not go back. */
@@ -19,6 +19,42 @@ export interface Network {
   /** May lose, repeat, delay and reorder. Never calls back into the host before it returns. */
   send(message: Message): void;
 }
+
+/** A peer and where it listens, `host:port`. */
+export interface Peer {
+  readonly id: NodeId;
+  readonly address: string;
+}
+
+/**
+ * The way to the other nodes of a group, as a replicated engine needs it. Whoever implements it has made sure that a
+ * message and a question come from the peer that they name. Listeners are set once, before anything is sent.
+ */
+export interface PeerNetwork extends Network {
+  /** Calls `listener` in a turn of its own with what has come, in the order in which each peer sent it. */
+  onMessages(listener: (messages: readonly Message[]) => void): void;
+  /** The connection to this peer was lost, and perhaps what was sent last. */
+  onUnreachable(listener: (peer: NodeId) => void): void;
+  /** Replaces what is known of the peers; connections to others may be closed. */
+  setPeers(peers: readonly Peer[]): void;
+  readonly snapshots: SnapshotLane;
+}
+
+/**
+ * Long answers between peers, on a connection beside that of the messages, so that none of them waits for a
+ * snapshot. An answer is a stream of chunks of at most MAX_LANE_CHUNK bytes, in order, whole as far as it has come.
+ */
+export interface SnapshotLane {
+  /**
+   * Asks a peer. The question (at most 4 KiB) travels when the iteration starts; the answer is not read ahead by more
+   * than a few chunks. Throws when the peer refuses, fails, or cannot be reached; ending the iteration cancels.
+   */
+  fetch(peer: NodeId, question: Uint8Array): AsyncIterable<Uint8Array>;
+  /** Who answers here. What it throws is told to the asker in words; it is ended when the asker is gone. */
+  serve(answer: (asker: NodeId, question: Uint8Array) => AsyncIterable<Uint8Array>): void;
+}
+
+export const MAX_LANE_CHUNK: number = (1 << 20) + 4096;
 
 export type Done = (error: Error | undefined) => void;
 
@@ -67,6 +103,8 @@ export interface StateMachine {
   flush(done: Done): void;
   /** A snapshot of the state as last applied, or undefined if none can be made now. */
   snapshot(): Snapshot | undefined;
+  /** Entries after this index are needed for a snapshot on its way to a follower; undefined: there is none. */
+  neededAfter?(): number | undefined;
 }
 
 /** What a host tells of itself. */

@@ -465,7 +465,7 @@ export class RaftHost {
       machine.flush((error) => {
         this.complete(error, () => {
           this.releasing = false;
-          const index = flushed - trailingEntries;
+          const index = Math.min(flushed - trailingEntries, machine.neededAfter?.() ?? Infinity);
           // A snapshot may have reset the log meanwhile.
           if (this.installing > 0 || index < this.storage.firstIndex() || index > this.storage.lastIndex())
             return;
