@@ -26,7 +26,11 @@
       "target_name": "ostraka",
       "sources": ["<!@(node scripts/sources.mjs core)", "<!@(node scripts/sources.mjs addon)"],
       "libraries": ["<(out)/lib/libisal.a", "<(out)/lib/libzstd.a", "<(out)/lib/libxxhash.a"],
-      "ldflags": ["-Wl,--exclude-libs,ALL", "-Wl,-z,noexecstack"],
+      "ldflags": [
+        "-Wl,--version-script=<(module_root_dir)/native/addon/exports.map",
+        "-Wl,-z,noexecstack",
+        "<!@(node scripts/sources.mjs flags_link)",
+      ],
       "conditions": [
         ["target_arch=='x64'", {"dependencies": ["pclmul", "ssse3", "avx2", "gfni256", "avx512"]}],
         # NEON is part of every 64-bit ARM, so its files need no flags.

@@ -6,7 +6,8 @@
  * Each archive comes from the first place that has it: the cache (OSTRAKA_VENDOR_CACHE, else ~/.cache/ostraka/vendor),
  * Debian's source package through apt with this machine's own mirror, the upstream release. Wherever it came from, its
  * sha256 must be the pinned one. Results: native/vendor/src/ (sources), native/vendor/out/include and
- * native/vendor/out/lib (static, position-independent libraries).
+ * native/vendor/out/lib (static, position-independent libraries); for another processor the same two folders in
+ * native/vendor/out/linux-<arch>/ (see vendorFor).
  */
 import { createHash } from 'node:crypto';
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync } from 'node:fs';
@@ -20,15 +21,14 @@ import { hashInputs, removeStamp, stampHolds, writeStamp } from './lib/stamp.mjs
 
 const vendor = join(root, 'native', 'vendor');
 const sources = join(vendor, 'src');
-const products = join(vendor, 'out');
-const stampFile = 'native/vendor/out/stamp';
+const hostTarget = { arch: process.arch, folder: 'native/vendor/out', tool: (name) => name };
 const libraries = ['libisal.a', 'libzstd.a', 'libxxhash.a'];
 
 export const pins = JSON.parse(readFileSync(join(vendor, 'vendor.json'), 'utf8'));
 
 /** Changes whenever the libraries have to be built again. */
-export function vendorHash() {
-  return hashInputs([process.arch, process.platform], ['native/vendor/vendor.json', 'scripts/vendor.mjs']);
+export function vendorHash(arch = process.arch) {
+  return hashInputs([arch, process.platform], ['native/vendor/vendor.json', 'scripts/vendor.mjs']);
 }
 
 function cacheFolder() {
@@ -89,7 +89,8 @@ async function unpack(library, archivePath) {
 }
 
 /** Compiles units ({ file, command }) into one static library. */
-async function archiveUnits(name, units) {
+async function archiveUnits(target, name, units) {
+  const products = join(root, target.folder);
   const objects = join(products, 'obj', name);
   rmSync(objects, { recursive: true, force: true });
   mkdirSync(objects, { recursive: true });
@@ -101,19 +102,19 @@ async function archiveUnits(name, units) {
   });
   const library = join(products, 'lib', name);
   rmSync(library, { force: true });
-  await run('ar', ['rcs', library, ...built.sort()]);
+  await run(target.tool('ar'), ['rcs', library, ...built.sort()]);
 }
 
-const compile = ['cc', '-c', '-O3', '-fPIC', '-fvisibility=hidden', '-ffunction-sections'];
+const compile = (target) => [target.tool('gcc'), '-c', '-O3', '-fPIC', '-fvisibility=hidden', '-ffunction-sections'];
 
 /** ISA-L's erasure_code unit: assembler kernels with their own cpuid dispatch on x86-64, its C code elsewhere. */
-async function buildIsal(folder) {
+async function buildIsal(folder, target) {
   const include = join(folder, 'include');
   const code = join(folder, 'erasure_code');
   const level = ['-DAS_FEATURE_LEVEL=10', '-DHAVE_AS_KNOWS_AVX512'];
-  const cc = [...compile, ...level, '-I', include, '-I', code];
+  const cc = [...compile(target), ...level, '-I', include, '-I', code];
   const units = [];
-  if (process.arch === 'x64') {
+  if (target.arch === 'x64') {
     const nasm = await needProgram('nasm');
     const assemble = [nasm, '-f', 'elf64', ...level, '-I', `${include}/`, '-I', `${code}/`];
     const kernels = readdirSync(code).filter((name) => name.endsWith('.asm'));
@@ -122,58 +123,80 @@ async function buildIsal(folder) {
   } else {
     units.push(...['ec_base.c', 'ec_base_aliases.c'].map((name) => ({ file: join(code, name), command: cc })));
   }
-  await archiveUnits('libisal.a', units);
-  copyHeaders(include, ['erasure_code.h', 'gf_vect_mul.h']);
+  await archiveUnits(target, 'libisal.a', units);
+  copyHeaders(target, include, ['erasure_code.h', 'gf_vect_mul.h']);
 }
 
-async function buildZstd(folder) {
+async function buildZstd(folder, target) {
   const library = join(folder, 'lib');
-  const cc = [...compile, '-DZSTD_LEGACY_SUPPORT=0', '-DXXH_NAMESPACE=ZSTD_', '-I', library];
+  const cc = [...compile(target), '-DZSTD_LEGACY_SUPPORT=0', '-DXXH_NAMESPACE=ZSTD_', '-I', library];
   const units = ['common', 'compress', 'decompress'].flatMap((part) =>
     readdirSync(join(library, part))
       .filter((name) => /\.[cS]$/.test(name))
       .map((name) => ({ file: join(library, part, name), command: cc })),
   );
-  await archiveUnits('libzstd.a', units);
-  copyHeaders(library, ['zstd.h', 'zstd_errors.h']);
+  await archiveUnits(target, 'libzstd.a', units);
+  copyHeaders(target, library, ['zstd.h', 'zstd_errors.h']);
 }
 
-async function buildXxhash(folder) {
-  const names = process.arch === 'x64' ? ['xxhash.c', 'xxh_x86dispatch.c'] : ['xxhash.c'];
-  const cc = [...compile, '-I', folder];
+async function buildXxhash(folder, target) {
+  const names = target.arch === 'x64' ? ['xxhash.c', 'xxh_x86dispatch.c'] : ['xxhash.c'];
+  const cc = [...compile(target), '-I', folder];
   await archiveUnits(
+    target,
     'libxxhash.a',
     names.map((name) => ({ file: join(folder, name), command: cc })),
   );
-  copyHeaders(folder, ['xxhash.h', 'xxh_x86dispatch.h']);
+  copyHeaders(target, folder, ['xxhash.h', 'xxh_x86dispatch.h']);
 }
 
-function copyHeaders(folder, names) {
-  for (const name of names) copyFileSync(join(folder, name), join(products, 'include', name));
+function copyHeaders(target, folder, names) {
+  for (const name of names) copyFileSync(join(folder, name), join(root, target.folder, 'include', name));
 }
 
 const builders = { 'isa-l': buildIsal, zstd: buildZstd, xxhash: buildXxhash };
 
-/** Makes the libraries when they are not there or not the pinned ones. */
-export async function vendorStep() {
-  const hash = vendorHash();
-  if (stampHolds(stampFile, hash, libraries.map((name) => `native/vendor/out/lib/${name}`))) return;
+/**
+ * Makes the libraries of one target when they are not there or not the pinned ones. A target is { arch, folder
+ * (relative to the root, for include/ and lib/), tool(name) (the command of gcc and ar) }.
+ */
+async function makeLibraries(target) {
+  const stampFile = `${target.folder}/stamp`;
+  const hash = vendorHash(target.arch);
+  if (stampHolds(stampFile, hash, libraries.map((name) => `${target.folder}/lib/${name}`))) return;
   removeStamp(stampFile);
-  for (const folder of ['include', 'lib']) mkdirSync(join(products, folder), { recursive: true });
+  for (const folder of ['include', 'lib']) mkdirSync(join(root, target.folder, folder), { recursive: true });
   mkdirSync(sources, { recursive: true });
-  await needProgram('cc', 'gcc');
+  await needProgram('gcc');
   const work = mkdtempSync(join(tmpdir(), 'ostraka-vendor-'));
   try {
     for (const library of pins.libraries) {
       const folder = await unpack(library, await obtain(library, work));
-      say(`building ${library.name} ${library.version}`);
-      await builders[library.name](folder);
+      say(`building ${library.name} ${library.version}${target.arch === process.arch ? '' : ` for ${target.arch}`}`);
+      await builders[library.name](folder, target);
     }
   } finally {
     rmSync(work, { recursive: true, force: true });
   }
-  rmSync(join(products, 'obj'), { recursive: true, force: true });
+  rmSync(join(root, target.folder, 'obj'), { recursive: true, force: true });
   writeStamp(stampFile, hash);
+}
+
+/** The libraries for this machine. */
+export async function vendorStep() {
+  await makeLibraries(hostTarget);
+}
+
+/** The libraries for another processor, by a cross compiler (`prefix` as in aarch64-linux-gnu-). Their folder. */
+export async function vendorFor(arch, prefix) {
+  const folder = `native/vendor/out/linux-${arch}`;
+  await makeLibraries({ arch, folder, tool: (name) => `${prefix}${name}` });
+  return folder;
+}
+
+/** The text of a library's licence; its sources must have been unpacked. */
+export function licenceOf(library) {
+  return readFileSync(join(sources, library.folder, 'LICENSE'), 'utf8');
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) await vendorStep();

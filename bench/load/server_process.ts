@@ -20,6 +20,8 @@ export interface StartOptions {
   env?: Readonly<Record<string, string>>
   /** Program and arguments in front of node, such as strace. */
   wrapper?: readonly string[]
+  /** The command's main.js, when it is not the one compiled beside this file. */
+  main?: string
 }
 
 export const ROOT_KEYS = { accessKey: 'e2e-access-key', secretKey: 'e2e-secret-key-0123456789' }
@@ -63,7 +65,7 @@ export class ServerProcess {
     const folder = mkdtempSync(join(tmpdir(), 'ostraka-ready-'))
     const readyFile = join(folder, 'ready')
     const serve = [
-      main,
+      options.main ?? main,
       'serve',
       '--drives',
       options.drives.join(','),

@@ -1,64 +1,32 @@
 #!/usr/bin/env node
-/** The `ostraka` command. Each sub-command is one file; this one only names them and turns errors into exit codes. */
-import { readFileSync } from 'node:fs'
-
-import { Command, CommanderError } from 'commander'
-
-import { DrivesRefusedError } from '../drive/open_drives.js'
-import { ConfigError } from '../server/config/load.js'
-import { addAdminCommand } from './admin_command.js'
-import { Unreachable } from './admin_client.js'
-import { addConfigCommand } from './config_command.js'
+/**
+ * The `ostraka` command. Everything else is loaded from here, so that a machine for which a native part is missing gets
+ * advice rather than a stack.
+ */
 import { EXIT } from '../server/exit_codes.js'
-import { addRestoreCommand } from './restore_command.js'
-import { addServeCommand } from './serve_command.js'
 
-function version(): string {
-  const file = new URL('../../../package.json', import.meta.url)
-  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version
+try {
+  const { runCommand } = await import('./program.js')
+  await runCommand()
+} catch (error) {
+  const advice = nativeAdvice(error)
+  if (advice === undefined) throw error
+  process.stderr.write(`ostraka: ${advice}\n`)
+  process.exitCode = EXIT.failure
 }
 
-function program(): Command {
-  const ostraka = new Command('ostraka')
-    .description('An erasure-coded, S3-compatible object store')
-    .version(version())
-    .showSuggestionAfterError(true)
-    .exitOverride()
-  addServeCommand(ostraka)
-  addAdminCommand(ostraka)
-  addRestoreCommand(ostraka)
-  addConfigCommand(ostraka)
-  return ostraka
+/** What to say of a native part that is not there or does not load; undefined for any other error. */
+function nativeAdvice(error: unknown): string | undefined {
+  if (!(error instanceof Error)) return undefined
+  const code = 'code' in error ? error.code : undefined
+  // ADDON_ERROR of native/addon.ts, which cannot be imported when it throws; its message has the advice.
+  if (code === 'ERR_OSTRAKA_ADDON') return error.message
+  // The database's binary: a package of its own for each platform, loaded by lmdb.
+  if (code !== 'ERR_DLOPEN_FAILED' && !/No native build was found/.test(error.message)) return undefined
+  const [reason = ''] = error.message.split('\n')
+  return (
+    `the binary of the lmdb package is missing or does not load here: ${reason}\n` +
+    'It comes as an optional package of npm (@lmdb/lmdb-linux-x64 or -arm64): install without --omit=optional, on\n' +
+    'Linux with glibc 2.34 or newer.'
+  )
 }
-
-async function main(): Promise<void> {
-  // A reader that has seen enough (`ostraka config | head`) is no error.
-  process.stdout.on('error', () => {
-    process.exit(EXIT.ok)
-  })
-  try {
-    await program().parseAsync(process.argv)
-  } catch (error) {
-    process.exitCode = report(error)
-  }
-}
-
-function report(error: unknown): number {
-  if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage
-  if (error instanceof ConfigError) {
-    for (const problem of error.problems) process.stderr.write(`ostraka: ${problem}\n`)
-    return EXIT.usage
-  }
-  if (error instanceof DrivesRefusedError) {
-    process.stderr.write(`ostraka: ${error.message}\n`)
-    return EXIT.drives
-  }
-  if (error instanceof Unreachable) {
-    process.stderr.write(`ostraka: ${error.message}\n`)
-    return EXIT.unreachable
-  }
-  process.stderr.write(`ostraka: ${error instanceof Error ? error.message : String(error)}\n`)
-  return EXIT.failure
-}
-
-await main()

@@ -5,7 +5,7 @@
  * shape. All of them check their arguments strictly and throw a TypeError or RangeError with `code`
  * 'ERR_OSTRAKA_ARGUMENT'; none can crash the process. The addon can be loaded by any number of threads.
  */
-import { existsSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readdirSync, readSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -130,11 +130,27 @@ function packageFolder(): string {
   return folder;
 }
 
-/** True when this Node uses musl rather than glibc: their binaries do not mix. */
-function usesMusl(): boolean {
-  if (process.platform !== 'linux') return false;
+/** What `code` says in the error of an addon that is not there, or does not load: its message says what to do. */
+export const ADDON_ERROR = 'ERR_OSTRAKA_ADDON';
+
+/**
+ * The C library that this Node uses ('' where there is no choice); binaries for one do not load into the other. The
+ * name of the dynamic loader stands in the first bytes of Node's own binary; a report of the process is slower.
+ */
+function usedLibc(): 'glibc' | 'musl' | '' {
+  if (process.platform !== 'linux') return '';
+  const head = Buffer.alloc(4096);
+  try {
+    const fd = openSync(process.execPath, 'r');
+    readSync(fd, head, 0, head.length, 0);
+    closeSync(fd);
+  } catch {
+    // Replaced or unreadable since this process started: the report knows too.
+  }
+  if (head.includes('/ld-linux')) return 'glibc';
+  if (head.includes('/ld-musl')) return 'musl';
   const report = process.report.getReport() as { header?: { glibcVersionRuntime?: string } };
-  return report.header?.glibcVersionRuntime === undefined;
+  return report.header?.glibcVersionRuntime === undefined ? 'musl' : 'glibc';
 }
 
 /** Where a binary may be: what was built here, else what the package brought along (prebuildify's layout). */
@@ -142,21 +158,57 @@ function candidates(folder: string): string[] {
   const built = join(folder, 'build', 'Release', 'ostraka.node');
   if (existsSync(built)) return [built];
   const platform = join(folder, 'prebuilds', `${process.platform}-${process.arch}`);
-  const libc = process.platform !== 'linux' ? '' : usesMusl() ? '.musl' : '.glibc';
-  return [built, join(platform, `ostraka${libc}.node`), join(platform, 'ostraka.node')];
+  const libc = usedLibc();
+  const exact = libc === '' ? [] : [join(platform, `ostraka.${libc}.node`)];
+  return [built, ...exact, join(platform, 'ostraka.node')];
+}
+
+/** The binaries that the package brought along, as in 'linux-arm64 (glibc)'. */
+function broughtAlong(folder: string): string[] {
+  const prebuilds = join(folder, 'prebuilds');
+  if (!existsSync(prebuilds)) return [];
+  return readdirSync(prebuilds)
+    .sort()
+    .flatMap((platform) => readdirSync(join(prebuilds, platform)).map((file) => ({ platform, file })))
+    .map(({ platform, file }) => `${platform} (${file.split('.')[1] ?? file})`.replace(' (node)', ''));
+}
+
+/** What can be done about it, for someone who installed the package or who has a clone. */
+function advice(brought: readonly string[]): string {
+  if (process.platform !== 'linux') {
+    return 'Ostraka works with drives through system calls of Linux: run it on Linux, in a container or virtual machine.';
+  }
+  const clone =
+    '`npm run build` in a clone of the repository builds it for this machine; that takes Node 20.20 or newer, git,\n' +
+    'python3, make, cmake, g++ 12 or newer and, on x64, nasm. `npm run package` there makes a package with it.';
+  return brought.length === 0 ? clone : `Either use one of the machines named above, or build it: ${clone}`;
+}
+
+function addonError(message: string, cause?: unknown): Error {
+  return Object.assign(new Error(message, { cause }), { code: ADDON_ERROR });
 }
 
 function load(): NativeAddon {
-  const places = candidates(packageFolder());
+  const folder = packageFolder();
+  const places = candidates(folder);
   const found = places.find((place) => existsSync(place));
+  const here = [`${process.platform}-${process.arch}`, usedLibc()].filter((word) => word !== '').join(' with ');
+  const brought = broughtAlong(folder);
+  const brings = brought.length === 0 ? '' : `This package brings it for: ${brought.join(', ')}.\n`;
   if (found === undefined) {
-    throw new Error(
-      `The native addon is missing for ${process.platform}-${process.arch}; looked for:\n` +
-        places.map((place) => `  ${place}\n`).join('') +
-        'In a clone of the repository, `npm run build` builds it.',
+    const looked = places.map((place) => `  ${place}\n`).join('');
+    throw addonError(`The native addon is missing for ${here}; looked for:\n${looked}${brings}${advice(brought)}`);
+  }
+  try {
+    return createRequire(import.meta.url)(found) as NativeAddon;
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    const glibc = /GLIBC/.test(reason) ? 'The package needs glibc 2.34 or newer.\n' : '';
+    throw addonError(
+      `The native addon does not load on ${here}: ${reason}\n${glibc}${brings}${advice(brought)}`,
+      error,
     );
   }
-  return createRequire(import.meta.url)(found) as NativeAddon;
 }
 
 export const addon: NativeAddon = load();
