@@ -1,35 +1,28 @@
 /**
- * The bytes of a shard file: one header, then the shard's cells (16 bytes of checksum + one block each) in order.
- * Pure: no I/O here.
+ * The bytes of a shard: one header, then its cells (16 bytes of checksum + one block each) in order. A shard file is
+ * exactly that; a record of a segment (segments/batch.ts) is that too, with a checksum seed of its own. Pure: no I/O.
  *
  * Header, integers little-endian:
  *
- *     0  8  magic "OSTRAKSH"
- *     8  2  format version (1)
- *    10  2  header size in bytes, a multiple of 64, at most 8192
- *    12  1  kind: 1 shard (2 is kept for tombstones)
- *    13  1  shard number, 0..k+m-1
- *    14  1  k
- *    15  1  m
- *    16 16  data id
- *    32  4  stripe size
- *    36  2  coding matrix: 1 = Cauchy over GF(2^8)
- *    38  2  length of the wrapped key (0 for now)
- *    40  8  plain length: bytes of part data as the client sent them
- *    48  8  stored length: after the transforms, what the geometry cuts into stripes
- *    56  4  transforms in the order applied, one byte each, 0 = none (compression, cipher: none yet)
- *    60  4  key id (0: not encrypted)
- *    64 16  nonce (zero for now)
- *    80  1  salvage form: 0 plain, 1 sealed
- *    81  1  zero
- *    82  2  length of the salvage field
- *    84     wrapped key, then salvage, then zeros
- *  -  8  8  XXH3-64 of everything before it (the last eight bytes of the header)
+ *     0  4  magic "OSRC"
+ *     4  1  format version (1)
+ *     5  1  kind: 1 shard, 2 tombstone (segments/batch.ts)
+ *     6  2  header size in bytes, a multiple of 8, at most 8192
+ *     8 16  data id
+ *    24  4  shard number 0..k+m-1, k, m, coding matrix (1 = Cauchy over GF(2^8)), one byte each
+ *    28  4  stripe size
+ *    32  8  stored length: bytes of part data after the transforms, what the geometry cuts into stripes
+ *    40  1  fields that follow (below); a version that does not know one of them does not judge the shard
+ *    41  1  zero
+ *    42  2  length of the salvage field
+ *    44     the fields named by the byte at 40, in this order, then salvage, then zeros
+ *    -8  8  XXH3-64 of everything before it (the last eight bytes of the header)
  *
- * Salvage, plain: bucket id u64, part number u32, key length u16, key, upload id length u16, upload id (UTF-8).
+ * Fields: 1 plain length u64, where it is not the stored length; 2 transforms in the order applied, four bytes; 4 key
+ * id u32, nonce 16 bytes, length of the wrapped key u16, wrapped key; 8 (nothing) the salvage field is sealed. None of
+ * them is written yet. Salvage, plain: bucket id u64, part number u16, key length u16, key, upload id (UTF-8).
  *
- * The header is 64-byte padded so that a reader can take it and the first cell of a small shard with one read. Its
- * checksum says nothing about the place: the reader compares the data id with the name it opened.
+ * The header's checksum says nothing about the place: the reader compares the data id with the one it looked for.
  */
 import {
   blockCount, blockSizeAt, CHECKSUM_SIZE, type DataId, type Geometry, type SalvageInfo, type ShardHeader,
@@ -41,13 +34,18 @@ export const MAX_HEADER_SIZE = 8192
 /** One read of this size gets the header of any shard, and all of a small one. */
 export const FIRST_READ_SIZE: number = 16 * 1024
 
-const MAGIC: Uint8Array = new TextEncoder().encode('OSTRAKSH')
-const HEADER_ALIGNMENT = 64
-const FIXED_SIZE = 84
-const KIND_SHARD = 1
+/** "OSRC", as a little-endian number. */
+export const RECORD_MAGIC = 0x4352_534f
+export const KIND_SHARD = 1
+export const KIND_TOMBSTONE = 2
+/** Every header and record is a multiple of this. */
+export const RECORD_ALIGNMENT = 8
+const FIXED_SIZE = 44
+const SALVAGE_SIZE = 12
+const CHECKSUM_BYTES = 8
 const MATRIX_CAUCHY = 1
-/** Keeps the checksum of a shard header apart from those of other records. */
-const HEADER_SEED = 0x5348_4452
+/** Of the headers of shard files; those of a segment have that segment's. */
+export const FILE_SEED = 0x5348_4452
 
 /** 'corrupt': not a header that was ever written. 'newer': written by a later version, not to be judged by this one. */
 export class ShardHeaderError extends Error {
@@ -60,57 +58,86 @@ export class ShardHeaderError extends Error {
 }
 
 /** Throws RangeError when the header cannot be written in this format. */
-export function encodeShardHeader(header: ShardHeader): Uint8Array {
+export function encodeShardHeader(header: ShardHeader, seed: number = FILE_SEED): Buffer {
   const { geometry, salvage, dataId, shard } = header
   const problem = geometryProblem(geometry, shard) ?? (dataId.length === 16 ? undefined : 'data id: 16 bytes')
   if (problem !== undefined) throw new RangeError(problem)
-  const sealed = encodeSalvage(salvage)
-  const size = alignUp(FIXED_SIZE + sealed.length + 8, HEADER_ALIGNMENT)
-  if (size > MAX_HEADER_SIZE) throw new RangeError(`salvage information of ${String(sealed.length)} bytes`)
-  const bytes = new Uint8Array(size)
-  const view = new DataView(bytes.buffer)
-  bytes.set(MAGIC, 0)
-  view.setUint16(8, SHARD_FORMAT_VERSION, true)
-  view.setUint16(10, size, true)
-  bytes.set([KIND_SHARD, shard, geometry.k, geometry.m], 12)
-  bytes.set(dataId, 16)
-  view.setUint32(32, geometry.stripeSize, true)
-  view.setUint16(36, MATRIX_CAUCHY, true)
-  view.setBigUint64(40, BigInt(geometry.partSize), true)
-  view.setBigUint64(48, BigInt(geometry.partSize), true)
-  view.setUint16(82, sealed.length, true)
-  bytes.set(sealed, FIXED_SIZE)
-  checksum64(bytes, size - 8, [bytes.subarray(0, size - 8)], HEADER_SEED)
+  const keyLength = Buffer.byteLength(salvage.key, 'utf8')
+  const uploadIdLength = Buffer.byteLength(salvage.uploadId, 'utf8')
+  if (keyLength > 4096 || uploadIdLength > 1024) throw new RangeError('key or upload id too long')
+  const salvageLength = SALVAGE_SIZE + keyLength + uploadIdLength
+  const size = alignUp(FIXED_SIZE + salvageLength + CHECKSUM_BYTES, RECORD_ALIGNMENT)
+  const bytes = Buffer.alloc(size)
+  putPrefix(bytes, KIND_SHARD, size, dataId)
+  bytes[24] = shard
+  bytes[25] = geometry.k
+  bytes[26] = geometry.m
+  bytes[27] = MATRIX_CAUCHY
+  bytes.writeUInt32LE(geometry.stripeSize, 28)
+  writeWhole(bytes, geometry.partSize, 32)
+  bytes.writeUInt16LE(salvageLength, 42)
+  writeWhole(bytes, salvage.bucketId, FIXED_SIZE)
+  bytes.writeUInt16LE(salvage.partNumber, FIXED_SIZE + 8)
+  bytes.writeUInt16LE(keyLength, FIXED_SIZE + 10)
+  bytes.write(salvage.key, FIXED_SIZE + SALVAGE_SIZE, 'utf8')
+  bytes.write(salvage.uploadId, FIXED_SIZE + SALVAGE_SIZE + keyLength, 'utf8')
+  sealHeader(bytes, seed)
   return bytes
 }
 
+/** The fields that the headers of all kinds begin with. */
+export function putPrefix(bytes: Buffer, kind: number, size: number, dataId: DataId): void {
+  bytes.writeUInt32LE(RECORD_MAGIC, 0)
+  bytes[4] = SHARD_FORMAT_VERSION
+  bytes[5] = kind
+  bytes.writeUInt16LE(size, 6)
+  bytes.set(dataId, 8)
+}
+
+/** Puts the checksum into the last eight bytes. */
+export function sealHeader(header: Uint8Array, seed: number): void {
+  const at = header.length - CHECKSUM_BYTES
+  checksum64(header, at, [header.subarray(0, at)], seed)
+}
+
 /**
- * Reads the header at the start of `bytes` (which may go on after it). Throws ShardHeaderError. Bytes that end before
- * the header does are corrupt: the caller read at least MAX_HEADER_SIZE or to the end of the file.
+ * The header at the start of `bytes` (which may go on after it), of whatever kind: it is whole, its checksum holds, and
+ * its version is known. Throws ShardHeaderError. Bytes that end before the header does are corrupt: the
+ * caller read at least MAX_HEADER_SIZE or to the end of the file.
  */
-export function decodeShardHeader(bytes: Uint8Array): { header: ShardHeader; size: number } {
-  if (bytes.length < FIXED_SIZE || !MAGIC.every((byte, at) => bytes[at] === byte)) throw corrupt('no shard header')
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  const size = view.getUint16(10, true)
-  if (size < HEADER_ALIGNMENT * 2 || size > MAX_HEADER_SIZE || size % HEADER_ALIGNMENT !== 0 || size > bytes.length) {
-    throw corrupt(`header size ${String(size)} of ${String(bytes.length)} bytes`)
+export function wholeHeader(bytes: Uint8Array, seed: number): { kind: number; header: Buffer } {
+  const all = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  if (all.length < 40 || all.readUInt32LE(0) !== RECORD_MAGIC) throw corrupt('no shard header')
+  const size = all.readUInt16LE(6)
+  if (size < 40 || size > MAX_HEADER_SIZE || size % RECORD_ALIGNMENT !== 0 || size > all.length) {
+    throw corrupt(`header size ${String(size)} of ${String(all.length)} bytes`)
   }
-  if (!checksum64Matches(bytes, size - 8, [bytes.subarray(0, size - 8)], HEADER_SEED)) throw corrupt('header checksum')
-  const version = view.getUint16(8, true)
-  if (version !== SHARD_FORMAT_VERSION) throw newer(`shard format ${String(version)}`)
-  if (bytes[12] !== KIND_SHARD) throw newer(`record kind ${String(bytes[12])}`)
-  if (view.getUint16(36, true) !== MATRIX_CAUCHY) throw newer(`coding matrix ${String(view.getUint16(36, true))}`)
-  if (view.getUint32(56, true) !== 0 || view.getUint32(60, true) !== 0) throw newer('transforms')
+  const header = all.subarray(0, size)
+  const at = size - CHECKSUM_BYTES
+  if (!checksum64Matches(header, at, [header.subarray(0, at)], seed)) throw corrupt('header checksum')
+  if (header[4] !== SHARD_FORMAT_VERSION) throw newer(`shard format ${String(header[4])}`)
+  return { kind: header[5] ?? 0, header }
+}
+
+/** Reads the shard header at the start of `bytes`. Throws ShardHeaderError, as `wholeHeader`. */
+export function decodeShardHeader(
+  bytes: Uint8Array, seed: number = FILE_SEED,
+): { header: ShardHeader; size: number } {
+  const { kind, header } = wholeHeader(bytes, seed)
+  if (kind === KIND_TOMBSTONE) throw corrupt('a tombstone in place of a shard')
+  if (kind !== KIND_SHARD) throw newer(`record kind ${String(kind)}`)
+  if (header[27] !== MATRIX_CAUCHY) throw newer(`coding matrix ${String(header[27])}`)
+  if (header[40] !== 0) throw newer(`fields ${String(header[40])}`)
   const geometry: Geometry = {
-    k: bytes[14] ?? 0, m: bytes[15] ?? 0, stripeSize: view.getUint32(32, true),
-    partSize: Number(view.getBigUint64(48, true)),
+    k: header[25] ?? 0, m: header[26] ?? 0, stripeSize: header.readUInt32LE(28), partSize: readWhole(header, 32),
   }
-  const shard = bytes[13] ?? 0
+  const shard = header[24] ?? 0
   const problem = geometryProblem(geometry, shard)
   if (problem !== undefined) throw corrupt(problem)
-  const salvageAt = FIXED_SIZE + view.getUint16(38, true)
-  const salvage = decodeSalvage(bytes.subarray(salvageAt, salvageAt + view.getUint16(82, true)), size)
-  return { header: { dataId: bytes.slice(16, 32), shard, geometry, salvage }, size }
+  const salvageEnd = FIXED_SIZE + header.readUInt16LE(42)
+  if (salvageEnd > header.length - CHECKSUM_BYTES) throw corrupt('salvage field')
+  const salvage = decodeSalvage(header.subarray(FIXED_SIZE, salvageEnd))
+  return { header: { dataId: Uint8Array.from(header.subarray(8, 24)), shard, geometry, salvage }, size: header.length }
 }
 
 /** Bytes of cells first..first+count-1. */
@@ -156,34 +183,28 @@ function geometryProblem(g: Geometry, shard: number): string | undefined {
   return shard < k + m ? undefined : `shard ${String(shard)} of ${String(k)}+${String(m)}`
 }
 
-function encodeSalvage(salvage: SalvageInfo): Uint8Array {
-  const key = Buffer.from(salvage.key, 'utf8')
-  const uploadId = Buffer.from(salvage.uploadId, 'utf8')
-  if (key.length > 4096 || uploadId.length > 1024) throw new RangeError('key or upload id too long')
-  const bytes = Buffer.alloc(16 + key.length + uploadId.length)
-  bytes.writeBigUInt64LE(BigInt(salvage.bucketId), 0)
-  bytes.writeUInt32LE(salvage.partNumber, 8)
-  bytes.writeUInt16LE(key.length, 12)
-  key.copy(bytes, 14)
-  bytes.writeUInt16LE(uploadId.length, 14 + key.length)
-  uploadId.copy(bytes, 16 + key.length)
-  return bytes
+/** The header's checksum held, so a field that does not fit was written wrong; still nothing is read outside of it. */
+function decodeSalvage(field: Buffer): SalvageInfo {
+  if (field.length < SALVAGE_SIZE) throw corrupt('salvage field')
+  const keyEnd = SALVAGE_SIZE + field.readUInt16LE(10)
+  if (keyEnd > field.length) throw corrupt('salvage field')
+  return {
+    bucketId: readWhole(field, 0),
+    partNumber: field.readUInt16LE(8),
+    key: field.toString('utf8', SALVAGE_SIZE, keyEnd),
+    uploadId: field.toString('utf8', keyEnd),
+  }
 }
 
-/** The header's checksum held, so a field that does not fit was written wrong; still nothing is read outside of it. */
-function decodeSalvage(field: Uint8Array, headerSize: number): SalvageInfo {
-  const bytes = Buffer.from(field.buffer, field.byteOffset, field.byteLength)
-  if (bytes.length < 16 || bytes.length > headerSize) throw corrupt('salvage field')
-  const keyLength = bytes.readUInt16LE(12)
-  if (16 + keyLength > bytes.length) throw corrupt('salvage field')
-  const uploadIdLength = bytes.readUInt16LE(14 + keyLength)
-  if (16 + keyLength + uploadIdLength !== bytes.length) throw corrupt('salvage field')
-  return {
-    bucketId: Number(bytes.readBigUInt64LE(0)),
-    partNumber: bytes.readUInt32LE(8),
-    key: bytes.toString('utf8', 14, 14 + keyLength),
-    uploadId: bytes.toString('utf8', 16 + keyLength),
-  }
+/** A whole number up to 2^53 - 1 as u64, without a BigInt. */
+export function writeWhole(bytes: Buffer, value: number, at: number): void {
+  bytes.writeUInt32LE(value % 0x1_0000_0000, at)
+  bytes.writeUInt32LE(Math.floor(value / 0x1_0000_0000), at + 4)
+}
+
+/** The inverse of `writeWhole`; larger numbers come out inexact, and so large that nothing takes them for sound. */
+export function readWhole(bytes: Buffer, at: number): number {
+  return bytes.readUInt32LE(at + 4) * 0x1_0000_0000 + bytes.readUInt32LE(at)
 }
 
 function corrupt(detail: string): ShardHeaderError {
@@ -194,6 +215,6 @@ function newer(detail: string): ShardHeaderError {
   return new ShardHeaderError('newer', `${detail} is not known to this version`)
 }
 
-function alignUp(value: number, to: number): number {
+export function alignUp(value: number, to: number): number {
   return Math.ceil(value / to) * to
 }
