@@ -14,7 +14,7 @@
  * replay the raw writes without reading.
  */
 import { MetadataError } from './engine.js'
-import { HEAD_KEY } from './keys.js'
+import { afterPrefix, HEAD_KEY, hasPrefix } from './keys.js'
 import { checkValue, encodeValue, linksTo, linkTo, LINK_OFFSET, LINK_SIZE, pack, payloadOf } from './record.js'
 import type { SortedMap } from './sorted_map.js'
 import type { RawEntry, RawWrite, ViewSnapshot } from './view_store.js'
@@ -29,6 +29,8 @@ export interface StateReader {
   get(key: Buffer): Buffer | undefined
   /** Entries with from <= key < to, ascending. */
   scan(from: Buffer, to: Buffer | undefined): Iterable<Entry>
+  /** The first entry whose key begins with `prefix`. */
+  first(prefix: Buffer): Entry | undefined
 }
 
 /** Every answer checked against checksums and the chain. */
@@ -61,6 +63,21 @@ export class CheckedView implements StateReader {
     }
     if (previous === undefined) this.#proveFirst(from, undefined)
     else if (!linksTo(previous.value, undefined)) throw broken()
+  }
+
+  first(prefix: Buffer): Entry | undefined {
+    const to = afterPrefix(prefix)
+    const [last, previous] = to === undefined ? [] : this.#view.lastTwo(to)
+    // The usual case, one record under the prefix: the record before it names it, so one look at the view proves it.
+    const alone = previous !== undefined && previous.key.compare(prefix) < 0
+    if (alone && last !== undefined && hasPrefix(last.key, prefix)) {
+      checkValue(last.key, last.value)
+      checkValue(previous.key, previous.value)
+      if (!linksTo(previous.value, last.key)) throw broken()
+      return { key: last.key, payload: payloadOf(last.value) }
+    }
+    for (const entry of this.scan(prefix, to)) return entry
+    return undefined
   }
 
   /** Proves that no record has this key; the neighbours that prove it. */

@@ -170,6 +170,10 @@ class ClientReader extends SnapshotReader {
     this.#view = undefined
   }
 
+  protected override current(): boolean {
+    return this.#view?.generation === this.#published.generation
+  }
+
   protected take(): ViewSnapshot & { release(): void } {
     // In this order: a primary named later has applied at least as much.
     const { applied } = this.#published

@@ -107,12 +107,17 @@ class LmdbSnapshot implements ViewSnapshot {
   }
 
   before(key: Buffer): RawEntry | undefined {
+    // The first entry going down from `key` is `key` itself when it exists.
+    return this.lastTwo(key).find((entry) => entry.key.compare(key) < 0)
+  }
+
+  lastTwo(key: Buffer): RawEntry[] {
     try {
-      // The first entry going down from `key` is `key` itself when it exists.
+      const found: RawEntry[] = []
       for (const entry of this.#db.getRange({ start: key, reverse: true, limit: 2, ...this.#options() })) {
-        if (entry.key.compare(key) < 0) return { key: entry.key, value: entry.value }
+        found.push({ key: entry.key, value: entry.value })
       }
-      return undefined
+      return found
     } catch (error) {
       throw corrupt(error)
     }
@@ -249,6 +254,7 @@ function releasable(snapshot: ViewSnapshot, transaction: Transaction): ViewSnaps
     get: (key) => snapshot.get(key),
     ascend: (from) => snapshot.ascend(from),
     before: (key) => snapshot.before(key),
+    lastTwo: (key) => snapshot.lastTwo(key),
     release: () => {
       if (!released) transaction.done()
       released = true

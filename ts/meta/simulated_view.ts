@@ -55,6 +55,11 @@ export class SimulatedView implements ViewStore {
     return beforeIn(this.#state, key)
   }
 
+  lastTwo(key: Buffer): RawEntry[] {
+    this.#check()
+    return lastTwoIn(this.#state, key)
+  }
+
   commit(writes: readonly RawWrite[]): void {
     this.#check()
     const copy = writes.map(({ key, value }) => ({ key: Buffer.from(key), value: value && Buffer.from(value) }))
@@ -78,6 +83,7 @@ export class SimulatedView implements ViewStore {
       get: (key) => state.get(key.toString('latin1')),
       ascend: (from) => ascendState(state, from),
       before: (key) => beforeIn(state, key),
+      lastTwo: (key) => lastTwoIn(state, key),
       release: () => undefined,
     }
   }
@@ -114,6 +120,12 @@ function* ascendState(state: State, from: Buffer): Generator<RawEntry> {
   for (const key of state.keysFrom(from.toString('latin1'))) {
     yield { key: Buffer.from(key, 'latin1'), value: Buffer.from(state.get(key) as Buffer) }
   }
+}
+
+function lastTwoIn(state: State, key: Buffer): RawEntry[] {
+  const last = beforeIn(state, Buffer.concat([key, Buffer.of(0)]))
+  const previous = last && beforeIn(state, last.key)
+  return [last, previous].filter((entry) => entry !== undefined)
 }
 
 function beforeIn(state: State, key: Buffer): RawEntry | undefined {

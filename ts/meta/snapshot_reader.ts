@@ -1,8 +1,9 @@
 /**
- * A reader over snapshots: what it reads stays the same between two calls of `refresh`. A snapshot that is older
- * than MAX_AGE_MS is let go, because LMDB cannot use pages again that a snapshot still sees; the next read then
- * takes a new one.
+ * A reader over snapshots: what it reads stays the same between two calls of `refresh`, which keeps the snapshot while
+ * nothing newer has been published. A snapshot that is older than MAX_AGE_MS is let go, because LMDB cannot use pages
+ * again that a snapshot still sees; the next read then takes a new one.
  */
+import { readApplied } from './apply/apply.js'
 import { CheckedView } from './chain.js'
 import type { StateReader } from './chain.js'
 import { ViewReader } from './view_reader.js'
@@ -13,13 +14,25 @@ const MAX_AGE_MS = 5_000
 export abstract class SnapshotReader extends ViewReader {
   #snapshot: (ViewSnapshot & { release(): void }) | undefined
   #state: StateReader | undefined
+  /** Applied index of the snapshot. */
+  #index = -1
   #timer: NodeJS.Timeout | undefined
 
   /** Takes a snapshot of the newest state. */
   protected abstract take(): ViewSnapshot & { release(): void }
 
+  /** False once the view that snapshots are taken of is another one. */
+  protected current(): boolean {
+    return true
+  }
+
   refresh(): void {
+    if (this.#state !== undefined && this.#index >= this.publishedPosition && this.current()) return
     this.release()
+  }
+
+  override get position(): number {
+    return this.#state === undefined ? super.position : this.#index
   }
 
   /** Lets the snapshot go; the next read takes a new one. */
@@ -31,14 +44,16 @@ export abstract class SnapshotReader extends ViewReader {
 
   protected state(): StateReader {
     if (this.#state !== undefined) return this.#state
-    this.#snapshot = this.take()
-    this.#state = new CheckedView(this.#snapshot)
-    const taken = this.#snapshot
+    const taken = this.take()
+    this.#snapshot = taken
+    const state = new CheckedView(taken)
+    this.#index = readApplied(state).index
+    this.#state = state
     clearTimeout(this.#timer)
     this.#timer = setTimeout(() => {
       if (this.#snapshot === taken) this.release()
     }, MAX_AGE_MS)
     this.#timer.unref()
-    return this.#state
+    return state
   }
 }

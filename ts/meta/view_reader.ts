@@ -27,7 +27,13 @@ import type {
 
 const DATA_ID = 16
 
+/** Buckets of one snapshot that are kept decoded: every request asks for one. */
+const KNOWN_BUCKETS = 256
+
 export abstract class ViewReader implements MetadataReader {
+  readonly #buckets = new Map<string, BucketRecord>()
+  #bucketsOf: StateReader | undefined
+
   /** The state of the current snapshot. */
   protected abstract state(): StateReader
   /** Called with every error that says the view is damaged, before it is thrown on. */
@@ -52,8 +58,17 @@ export abstract class ViewReader implements MetadataReader {
   }
 
   bucket(name: string): BucketRecord | undefined {
+    const state = this.#read((current) => current)
+    if (state !== this.#bucketsOf) {
+      this.#buckets.clear()
+      this.#bucketsOf = state
+    }
+    const known = this.#buckets.get(name)
+    if (known !== undefined) return known
     const found = this.#get<{ id: number }>(keys.bucketNameKey(name))
-    return found === undefined ? undefined : this.#get<BucketRecord>(keys.bucketKey(found.id))
+    const bucket = found === undefined ? undefined : this.#get<BucketRecord>(keys.bucketKey(found.id))
+    if (bucket !== undefined && this.#buckets.size < KNOWN_BUCKETS) this.#buckets.set(name, Object.freeze(bucket))
+    return bucket
   }
 
   buckets(): BucketRecord[] {
@@ -63,7 +78,7 @@ export abstract class ViewReader implements MetadataReader {
 
   object(bucketId: number, key: string): ObjectRecord | undefined {
     const prefix = keys.objectPrefix(bucketId, key, keys.KIND.object)
-    const [entry] = this.#page(prefix, prefix, 1)
+    const entry = this.#read((state) => state.first(prefix))
     return entry === undefined ? undefined : (unpack(entry.payload) as ObjectRecord)
   }
 

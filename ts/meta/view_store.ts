@@ -15,6 +15,8 @@ export interface ViewSnapshot {
   ascend(from: Buffer): Iterable<RawEntry>
   /** The greatest entry with a key < `key`. */
   before(key: Buffer): RawEntry | undefined
+  /** The two greatest entries with keys <= `key`, the greater one first. */
+  lastTwo(key: Buffer): RawEntry[]
 }
 
 /** value undefined: the key is removed. */

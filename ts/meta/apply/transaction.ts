@@ -5,7 +5,7 @@
  * Values here are plain data; encoding happens once at the end (`changes`).
  */
 import type { Entry, StateReader } from '../chain.js'
-import { COLLECTION_KEY, COUNTERS_KEY, TOTALS_KEY } from '../keys.js'
+import { afterPrefix, COLLECTION_KEY, COUNTERS_KEY, TOTALS_KEY } from '../keys.js'
 import { pack, unpack } from '../record.js'
 import { SortedMap } from '../sorted_map.js'
 
@@ -91,6 +91,11 @@ export class Transaction implements StateReader {
       yield* this.#changedEntry(key)
       change = over.next()
     }
+  }
+
+  first(prefix: Buffer): Entry | undefined {
+    for (const entry of this.scan(prefix, afterPrefix(prefix))) return entry
+    return undefined
   }
 
   /** Starts a command: what follows can be undone alone. */
