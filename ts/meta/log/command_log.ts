@@ -1,20 +1,28 @@
 /**
  * The command log of one metadata copy: an ordered, durable sequence of records over files (frame.ts).
  *
+ * Two forms. A log of commands, as one node keeps it, only grows. The log of a replica (`replicated`) also holds
+ * changes of membership and the hard state, and an entry may replace what was at and after its index; nothing is
+ * overwritten on the medium for that. A log of commands is opened as a replica's without change: new files then are
+ * of version 2.
+ *
  * Opening applies the tail rules: a bad spot below the highest valid `syncedTo` is corruption (LogCorrupt, the copy
  * is doubtful); above it is an unacknowledged tail, and the log ends at the first bad frame. What remains is synced
  * once more before anything is built on it, and appending starts in a new file, so nothing is ever overwritten.
  *
  * Invariants:
  * - `append` resolves when the frame is durable. A failed write or sync is final: every later call rejects.
- * - Indices of the records are consecutive.
+ * - Indices of the entries in force are consecutive (log_index.ts).
  * - Files are removed oldest first and as a whole (`release`).
  */
 import { randomInt } from 'node:crypto'
 import type { DriveIo } from '../../drive/io.js'
 import { IoError } from '../../drive/io.js'
-import { encodeFrame, FILE_HEADER, frameSize } from './frame.js'
-import type { LogRecord } from './frame.js'
+import { encodeFrame, encodeHardState, FILE_COMMANDS, FILE_HEADER, FILE_REPLICATED, frameSize,
+  RECORD_HARD_STATE, RECORD_START } from './frame.js'
+import type { FileHeader, LogRecord } from './frame.js'
+import { isEntry, LogCorrupt, LogIndex } from './log_index.js'
+import type { FileInfo, LogHardState } from './log_index.js'
 import { fileName, listFiles, prepareFile, readFile, removeFiles, syncFile } from './log_file.js'
 import type { OpenFile, ReadFile } from './log_file.js'
 
@@ -23,26 +31,19 @@ export interface LogOptions {
   fileSize: number
   /** Milliseconds for one append to become durable. */
   deadlineMs: number
+  /** The log of a replica. */
+  replicated?: boolean
 }
+
+export { LogCorrupt } from './log_index.js'
 
 export const DEFAULT_LOG_OPTIONS: LogOptions = { fileSize: 16 << 20, deadlineMs: 30_000 }
-
-/** Acknowledged records of this copy are damaged. */
-export class LogCorrupt extends Error {}
-
-interface FileInfo {
-  number: number
-  bytes: number
-  /** Index of the first and last record, 0 when it holds none. */
-  first: number
-  last: number
-}
 
 export class CommandLog {
   readonly #io: DriveIo
   readonly #directory: string
   readonly #options: LogOptions
-  #files: FileInfo[] = []
+  readonly #index: LogIndex
   #current: OpenFile | undefined
   /** Where the next frame goes in the current file. */
   #at = 0
@@ -54,14 +55,12 @@ export class CommandLog {
   #failure: unknown
   /** Reads that are going on. */
   #reading = 0
-  #first = 0
-  #last = 0
-  #lastTerm = 0
 
   private constructor(io: DriveIo, directory: string, options: LogOptions) {
     this.#io = io
     this.#directory = directory
     this.#options = options
+    this.#index = new LogIndex(options.replicated === true)
   }
 
   /**
@@ -91,6 +90,9 @@ export class CommandLog {
     for (const number of numbers) {
       const file = await readFile(io, directory, number)
       if (typeof file === 'string') throw new LogCorrupt(`${fileName(number)}: ${file}`)
+      if (file.header.version === FILE_REPLICATED && options.replicated !== true) {
+        throw new LogCorrupt(`${fileName(number)} belongs to the log of a replica`)
+      }
       log.#nextNumber = number + 1
       syncedTo = Math.max(syncedTo, file.syncedTo)
       if (file.frames.length === 0 && !file.rest) {
@@ -103,7 +105,7 @@ export class CommandLog {
       throw new LogCorrupt(`damage at offset ${String(badAt)}, acknowledged up to ${String(syncedTo)}`)
     }
     await removeFiles(io, directory, empty)
-    const tail = log.#files.at(-1)
+    const tail = log.#index.files.at(-1)
     if (tail !== undefined) await syncFile(io, directory, tail.number)
     log.#syncedTo = log.#offset
     await log.#prepareAhead()
@@ -112,31 +114,39 @@ export class CommandLog {
 
   /** Says where a log that holds no record begins. */
   startAt(index: number): void {
-    if (this.#files.some((file) => file.first !== 0)) throw new Error('the log has records')
-    this.#first = index
-    this.#last = index - 1
+    this.#index.startAt(index)
   }
 
   get isEmpty(): boolean {
-    return this.#last < this.#first || this.#first === 0
+    return this.#index.isEmpty
   }
 
-  /** Index of the first record kept; of the next one when there is none. */
+  /** Index of the first entry kept; of the next one when there is none. */
   get firstIndex(): number {
-    return this.#first
+    return this.#index.first
   }
 
-  /** Index of the last durable record; firstIndex - 1 when there is none. */
+  /** Index of the last durable entry; firstIndex - 1 when there is none. */
   get lastIndex(): number {
-    return this.#last
+    return this.#index.last
   }
 
   get lastTerm(): number {
-    return this.#lastTerm
+    return this.#index.lastTerm
+  }
+
+  /** The term of a durable entry, or of the one before the first where the log knows it. */
+  term(index: number): number | undefined {
+    return this.#index.term(index)
+  }
+
+  /** The last durable hard state. */
+  get hardState(): LogHardState | undefined {
+    return this.#index.hardState
   }
 
   get bytes(): number {
-    return this.#files.reduce((sum, file) => sum + file.bytes, 0)
+    return this.#index.files.reduce((sum, file) => sum + file.bytes, 0)
   }
 
   /** Appends records as one frame. Resolves when it is durable. One call at a time. */
@@ -164,12 +174,15 @@ export class CommandLog {
   }
 
   async #append(records: readonly LogRecord[]): Promise<void> {
-    let expected = this.#last + 1
-    for (const { index } of records) if (index !== expected++) throw new Error(`record ${String(index)} out of order`)
-    const size = frameSize(records.map(({ payload }) => payload))
-    if (this.#current === undefined || this.#at + size > this.#current.size) await this.#nextFile()
+    this.#check(records)
+    let all = records
+    const size = frameSize(all.map(({ payload }) => payload))
+    if (this.#current === undefined || this.#at + size > this.#current.size) {
+      await this.#nextFile()
+      all = this.#withHardState(records)
+    }
     const file = this.#current as OpenFile
-    const frame = encodeFrame(file.header.seed, this.#offset, this.#syncedTo, records)
+    const frame = encodeFrame(file.header.seed, this.#offset, this.#syncedTo, all)
     await this.#io.run(
       [
         { op: 'write', file: file.handle, offset: this.#at, from: [frame] },
@@ -180,14 +193,26 @@ export class CommandLog {
     this.#at += frame.length
     this.#offset += frame.length
     this.#syncedTo = this.#offset
-    const info = this.#files.at(-1) as FileInfo
+    const info = this.#index.files.at(-1) as FileInfo
     info.bytes = Math.max(info.bytes, this.#at)
-    if (records.length === 0) return
-    if (info.first === 0) info.first = (records[0] as LogRecord).index
-    const last = records.at(-1) as LogRecord
-    info.last = last.index
-    this.#last = last.index
-    this.#lastTerm = last.term
+    for (const record of all) this.#index.take(record)
+  }
+
+  #check(records: readonly LogRecord[]): void {
+    let expected: number | undefined
+    for (const record of records) {
+      const inside = expected !== undefined && isEntry(record)
+      const fits = inside ? record.index === expected : this.#index.refusal(record) === undefined
+      if (!fits) throw new Error(this.#index.refusal(record) ?? `record ${String(record.index)} is out of order`)
+      if (isEntry(record) || record.type === RECORD_START) expected = record.index + 1
+    }
+  }
+
+  /** A new file says the hard state again, so that the files before it can go. */
+  #withHardState(records: readonly LogRecord[]): readonly LogRecord[] {
+    const { hardState } = this.#index
+    if (hardState === undefined || records.some(({ type }) => type === RECORD_HARD_STATE)) return records
+    return [encodeHardState(0, hardState), ...records]
   }
 
   /** Records with index >= from, in order. Throws LogCorrupt when they are not all there. */
@@ -201,17 +226,18 @@ export class CommandLog {
   }
 
   async *#read(from: number): AsyncGenerator<LogRecord> {
-    if (from < this.#first) throw new LogCorrupt(`record ${String(from)} is no longer kept`)
+    if (from < this.#index.first) throw new LogCorrupt(`record ${String(from)} is no longer kept`)
     let next = from
-    const until = this.#last
-    for (const info of this.#files.slice()) {
+    const until = this.#index.last
+    for (const info of this.#index.files.slice()) {
       if (info.last < from || info.first === 0) continue
       const last = Math.min(info.last, until)
       const file = await readFile(this.#io, this.#directory, info.number)
       if (typeof file === 'string') throw new LogCorrupt(`${fileName(info.number)}: ${file}`)
       for (const frame of file.frames) {
         for (const record of frame.records) {
-          if (record.index < next || record.index > until) continue
+          if (!isEntry(record) || record.index < next || record.index > until) continue
+          if (record.term !== this.#index.term(record.index)) continue
           if (record.index !== next) throw new LogCorrupt(`record ${String(next)} is missing`)
           next++
           yield record
@@ -224,31 +250,34 @@ export class CommandLog {
 
   /** Reads every closed file again. Throws LogCorrupt. */
   async verify(): Promise<void> {
-    for await (const record of this.read(this.#first)) void record
+    for await (const record of this.read(this.#index.first)) void record
   }
 
-  /** Removes files all of whose records have an index <= upTo, keeping at least `keepBytes` of the log. */
+  /** Removes files all of whose entries have an index <= upTo, keeping at least `keepBytes` of the log. */
   async release(upTo: number, keepBytes: number): Promise<void> {
     // A file that is being read stays until the next time.
     if (this.#reading > 0) return
+    const { files } = this.#index
     let left = this.bytes
     const names: string[] = []
-    for (const info of this.#files.slice(0, -1)) {
+    // The newest file may not say anything yet.
+    const settled = files.at(-1)?.bytes === 0 ? -2 : -1
+    for (const info of files.slice(0, settled)) {
       if (info.last > upTo || left - info.bytes < keepBytes) break
       left -= info.bytes
       names.push(fileName(info.number))
     }
     if (names.length === 0) return
-    this.#files = this.#files.slice(names.length)
-    const first = this.#files.find((info) => info.first !== 0)
-    this.#first = first?.first ?? this.#last + 1
-    await removeFiles(this.#io, this.#directory, names)
+    this.#index.drop(names.length)
+    // One durably after the other: after a power cut a gap would look like loss.
+    for (const name of names) await removeFiles(this.#io, this.#directory, [name])
   }
 
   /** Ends the log with an empty frame, so that the next opening knows everything before it was durable. */
   async close(): Promise<void> {
     await this.#prepared?.catch(() => undefined)
-    if (this.#failure === undefined && !this.isEmpty) await this.append([]).catch(() => undefined)
+    if (this.#failure === undefined && !(this.isEmpty && this.hardState === undefined))
+      await this.append([]).catch(() => undefined)
     const prepared = await this.#prepared?.catch(() => undefined)
     for (const file of new Set([this.#current, prepared])) {
       if (file !== undefined) await this.#io.run([{ op: 'close', file: file.handle }]).catch(() => undefined)
@@ -262,24 +291,23 @@ export class CommandLog {
     let bad = badAt
     if (base !== undefined) {
       // A file that goes on where the last good frame ended: what lay behind that was cut at an earlier opening.
-      if (this.#files.length === 0) this.#offset = base
+      // What was released before may have left a file of nothing but such a tail in front.
+      if (this.#offset === 0) this.#offset = base
       else if (base !== this.#offset)
         throw new LogCorrupt(`frames are missing before file ${String(file.header.number)}`)
       bad = undefined
     }
-    const info: FileInfo = { number: file.header.number, bytes: file.bytes, first: 0, last: 0 }
+    this.#index.files.push({ number: file.header.number, bytes: file.bytes, first: 0, last: 0 })
     for (const frame of file.frames) {
       for (const record of frame.records) {
-        if (this.#first === 0) this.#first = record.index
-        else if (record.index !== this.#last + 1) throw new LogCorrupt(`record ${String(record.index)} is out of order`)
-        if (info.first === 0) info.first = record.index
-        info.last = record.index
-        this.#last = record.index
-        this.#lastTerm = record.term
+        // Released files may have held what is replaced here.
+        const older = this.#options.replicated === true && isEntry(record) && record.index < this.#index.first
+        const refusal = older ? undefined : this.#index.refusal(record)
+        if (refusal !== undefined) throw new LogCorrupt(refusal)
+        this.#index.take(record)
       }
       this.#offset = frame.offset + frame.size
     }
-    this.#files.push(info)
     return file.rest ? (bad ?? this.#offset) : bad
   }
 
@@ -288,7 +316,7 @@ export class CommandLog {
     const old = this.#current
     this.#current = next
     this.#at = FILE_HEADER
-    this.#files.push({ number: next.header.number, bytes: 0, first: 0, last: 0 })
+    this.#index.files.push({ number: next.header.number, bytes: 0, first: 0, last: 0 })
     this.#prepared = undefined
     if (old !== undefined) void this.#io.run([{ op: 'close', file: old.handle }]).catch(() => undefined)
     this.#prepared = this.#prepare(true)
@@ -301,7 +329,8 @@ export class CommandLog {
   }
 
   #prepare(background: boolean): Promise<OpenFile> {
-    const header = { number: this.#nextNumber++, seed: randomInt(1, 2 ** 47) }
+    const version = this.#options.replicated === true ? FILE_REPLICATED : FILE_COMMANDS
+    const header: FileHeader = { version, number: this.#nextNumber++, seed: randomInt(1, 2 ** 47) }
     return prepareFile(this.#io, this.#directory, header, this.#options.fileSize, background)
   }
 }

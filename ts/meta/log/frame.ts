@@ -5,7 +5,7 @@
  *
  *   file header, 64 bytes
  *     0   magic    8   "OSTRKLOG"
- *     8   version  4   1
+ *     8   version  4   1: entries of type 1, each behind the one before; 2: everything below
  *     12  number   8   of the file: unique, ascending, never used again
  *     20  seed     8   random, 48 bits: seeds the checksums of the frames of this file
  *     28  zeros
@@ -23,17 +23,21 @@
  *
  *   record, padded to 8
  *     0   magic    4   "OREC"
- *     4   type     4   1: commands (a msgpack Batch)
+ *     4   type     4   1 commands: a msgpack Batch, or nothing (a new leader's first entry)
+ *                      2, 3 membership: a change as raft/core/confchange.ts encodes it, of kind V2 and V1
+ *                      16 hard state: term, commit index as index, vote as payload (u64)
+ *                      17 start: the log begins behind this term and index, whatever came before
  *     8   group    4
  *     12  epoch    4   range epoch
  *     16  term     8
- *     24  index    8
+ *     24  index    8   an entry (1 to 3) in a file of version 2 replaces what was at and after its index
  *     32  length   4   of the payload
  *     36  crc32c   4   of the 36 bytes before and the payload
  *     40  payload
  *
  * The seed keeps bytes that a client planted in a payload from passing as a frame, and frames of one file from
- * passing in another. Offsets run through all files: a file's first frame begins where the last file's data ends.
+ * passing in another. Every file of version 2 begins with the hard state, so that older files can go. Offsets run
+ * through all files: a file's first frame begins where the last file's data ends.
  */
 import { checksum64, checksum64Matches, crc32c } from '../../native/hash.js'
 
@@ -45,8 +49,16 @@ const FILE_MAGIC = Buffer.from('OSTRKLOG')
 const FRAME_MAGIC = Buffer.from('OFRM')
 const RECORD_MAGIC = 0x4f524543
 const VERSION = 1
+/** Of files: a log of commands alone, as one node keeps it, and the log of a replica. */
+export const FILE_COMMANDS = 1
+export const FILE_REPLICATED = 2
 
 export const RECORD_COMMANDS = 1
+export const RECORD_CHANGE = 2
+/** The last of the types of entries. */
+export const RECORD_CHANGE_V1 = 3
+export const RECORD_HARD_STATE = 16
+export const RECORD_START = 17
 
 export interface LogRecord {
   type: number
@@ -58,6 +70,7 @@ export interface LogRecord {
 }
 
 export interface FileHeader {
+  version: number
   number: number
   seed: number
 }
@@ -73,7 +86,7 @@ export interface Frame {
 export function encodeFileHeader(header: FileHeader): Buffer {
   const out = Buffer.alloc(FILE_HEADER)
   FILE_MAGIC.copy(out)
-  out.writeUInt32BE(VERSION, 8)
+  out.writeUInt32BE(header.version, 8)
   out.writeBigUInt64BE(BigInt(header.number), 12)
   out.writeBigUInt64BE(BigInt(header.seed), 20)
   out.writeUInt32BE(crc32c(out.subarray(0, 60)), 60)
@@ -85,8 +98,25 @@ export function decodeFileHeader(bytes: Buffer): FileHeader | string {
   if (bytes.length < FILE_HEADER || !bytes.subarray(0, 8).equals(FILE_MAGIC)) return 'it is not a log file'
   if (crc32c(bytes.subarray(0, 60)) !== bytes.readUInt32BE(60)) return 'the checksum of its header does not hold'
   const version = bytes.readUInt32BE(8)
-  if (version !== VERSION) return `its format has version ${String(version)}, known is ${String(VERSION)}`
-  return { number: Number(bytes.readBigUInt64BE(12)), seed: Number(bytes.readBigUInt64BE(20)) }
+  if (version < FILE_COMMANDS || version > FILE_REPLICATED) {
+    return `its format has version ${String(version)}, known are up to ${String(FILE_REPLICATED)}`
+  }
+  return { version, number: Number(bytes.readBigUInt64BE(12)), seed: Number(bytes.readBigUInt64BE(20)) }
+}
+
+export function encodeHardState(
+  group: number,
+  state: { term: number; vote: number; commit: number },
+): LogRecord {
+  const payload = Buffer.alloc(8)
+  payload.writeBigUInt64BE(BigInt(state.vote))
+  return { type: RECORD_HARD_STATE, group, epoch: 0, term: state.term, index: state.commit, payload }
+}
+
+/** The vote of a hard state. */
+export function decodeVote({ payload }: LogRecord): number {
+  const bytes = Buffer.from(payload.buffer, payload.byteOffset, payload.length)
+  return bytes.length === 8 ? Number(bytes.readBigUInt64BE()) : 0
 }
 
 /** Bytes of the frame that would hold these payloads. */
