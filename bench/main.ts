@@ -2,7 +2,7 @@
  * `npm run bench [-- options]`: the first set of measurements. Prints tables and writes bench/results/<time>.json.
  *
  *   --quick        seconds instead of minutes, to see that everything runs
- *   --only a,b     of: kernels, placement, http, flushes
+ *   --only a,b     of: kernels, index, placement, http, flushes
  *   --drives-in D  make the drives below this directory (default: the system's directory for temporary files)
  *   --out FILE     where the JSON goes
  */
@@ -16,6 +16,7 @@ import { environment } from './environment.js'
 import { benchFlushes } from './flushes.js'
 import { benchHttp } from './http.js'
 import type { HttpPlan } from './http.js'
+import { indexTable, run as benchIndex } from './index.js'
 import { benchKernels } from './kernels.js'
 import { placementPlot, placementTable, run as benchPlacement } from './placement.js'
 import { flushTable, httpTable, kernelTable } from './tables.js'
@@ -23,7 +24,7 @@ import { flushTable, httpTable, kernelTable } from './tables.js'
 const { values } = parseArgs({
   options: {
     quick: { type: 'boolean', default: false },
-    only: { type: 'string', default: 'kernels,placement,http,flushes' },
+    only: { type: 'string', default: 'kernels,index,placement,http,flushes' },
     'drives-in': { type: 'string' },
     out: { type: 'string' },
   },
@@ -54,6 +55,11 @@ if (only.includes('kernels')) {
   const kernels = benchKernels(quick ? 30 : 300)
   results.kernels = kernels
   print(kernelTable(kernels))
+}
+if (only.includes('index')) {
+  const index = await benchIndex(quick)
+  results.index = index
+  print(indexTable(index))
 }
 if (only.includes('placement')) {
   const placement = await benchPlacement(quick)

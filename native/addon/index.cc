@@ -46,6 +46,14 @@ Id ReadId(const uint8_t* bytes) {
   return id;
 }
 
+// JavaScript wrote words of 32 bits just before. Read as such they are forwarded from its stores; read as 64 bits they
+// would have to reach the cache first.
+Id ReadMailbox(const uint8_t* bytes) {
+  const auto* words = reinterpret_cast<const volatile uint32_t*>(bytes);
+  const uint64_t at[4] = {words[0], words[1], words[2], words[3]};
+  return {at[0] | at[1] << 32, at[2] | at[3] << 32};
+}
+
 IndexEnvironment& Of(Napi::Env env) {
   auto& slot = env.GetInstanceData<Environment>()->index;
   if (!slot) slot.reset(new IndexEnvironment());
@@ -75,7 +83,7 @@ struct Call {
     return true;
   }
 
-  Id FromMailbox() const { return ReadId(attached->mailbox); }
+  Id FromMailbox() const { return ReadMailbox(attached->mailbox); }
 
   // A location is a whole number from 0 to 2^53 - 1.
   bool Location(size_t at, uint64_t* out) const {
@@ -196,6 +204,10 @@ Napi::Value Attach(const Napi::CallbackInfo& info) {
   View region;
   View mailbox;
   if (!args.Bytes(0, "region", Args::kAnyLength, &region) || !args.Bytes(1, "mailbox", kMailboxBytes, &mailbox)) {
+    return info.Env().Undefined();
+  }
+  if (reinterpret_cast<uintptr_t>(mailbox.data) % alignof(uint32_t) != 0) {
+    args.Range("mailbox: not aligned to 4 bytes");
     return info.Env().Undefined();
   }
   ShardIndex index;

@@ -48,7 +48,7 @@ void ShardIndex::FreePiece(uint32_t number) {
 void ShardIndex::Place(Piece& piece, uint64_t hash, uint64_t high, uint64_t low, uint64_t location) {
   uint32_t unit;
   Slot* slots = UnitOf(piece, hash, &unit);
-  uint32_t at = static_cast<uint32_t>(hash % kUnitSlots);
+  uint32_t at = HomeOf(hash);
   while (StateOf(slots[at].meta.load(std::memory_order_relaxed)) != kEmpty) at = (at + 1) % kUnitSlots;
   slots[at].high.store(high, std::memory_order_release);
   slots[at].low.store(low, std::memory_order_release);

@@ -26,14 +26,14 @@ constexpr uint64_t kEmpty = 0;
 constexpr uint64_t kLive = 1;
 constexpr uint64_t kTombstone = 2;
 
-inline uint64_t Scramble(uint64_t x) {
-  x ^= x >> 32;
-  x *= 0xe9846af9b1a615d;
-  x ^= x >> 32;
-  x *= 0xe9846af9b1a615d;
-  return x ^ (x >> 28);
+// Both halves of the 128-bit product: every bit of either factor reaches the middle ones.
+inline uint64_t Fold(uint64_t a, uint64_t b) {
+  const auto product = static_cast<unsigned __int128>(a) * b;
+  return static_cast<uint64_t>(product) ^ static_cast<uint64_t>(product >> 64);
 }
 
+// Where the probe for a hash starts: at a slot that begins a cache line, so that most probes end in that line.
+inline uint32_t HomeOf(uint64_t hash) { return static_cast<uint32_t>(hash % kUnitSlots) & ~uint32_t{1}; }
 inline uint64_t TagOf(uint64_t hash) { return (hash >> 12) & 0xffffff; }
 inline uint64_t StateOf(uint64_t meta) { return (meta >> 32) & 0xff; }
 inline uint64_t MetaOf(uint32_t seq, uint64_t state, uint64_t tag) { return seq | state << 32 | tag << 40; }
@@ -118,14 +118,15 @@ struct ShardIndex::Slot {
 
 // Invariant, for a piece the directory names: used[i] counts the slots of unit i that are not empty, each at most
 // kUnitLimit, so every probe ends at an empty slot. Atomic because a late reader may look at a piece used again.
+// What readers need lies on a line of its own, which writers leave alone until the piece is made anew.
 struct alignas(64) ShardIndex::Piece {
-  std::atomic<uint32_t> lock;
-  std::atomic<uint32_t> version;  // odd while its slots change
-  std::atomic<uint32_t> prefix;   // the top `depth` bits of its hashes
+  std::atomic<uint32_t> prefix;  // the top `depth` bits of its hashes
   std::atomic<uint32_t> depth;
-  std::atomic<uint32_t> live;
   std::atomic<uint32_t> unit_count;
   std::atomic<uint32_t> units[kUnitsMost];
+  alignas(64) std::atomic<uint32_t> lock;
+  std::atomic<uint32_t> version;  // odd while its slots change
+  std::atomic<uint32_t> live;
   std::atomic<uint32_t> used[kUnitsMost];
 };
 

@@ -26,10 +26,11 @@ bool ShardIndex::ReadSlots(const Route& route, uint64_t hash, Id id, bool* found
   uint32_t unit;
   Slot* slots = UnitOf(*route.piece, hash, &unit);
   const uint64_t tag = TagOf(hash);
+  const uint32_t home = HomeOf(hash);
   *found = false;
   Patience patience;
   for (uint32_t step = 0; step < kUnitSlots; step++) {
-    Slot& slot = slots[(hash + step) % kUnitSlots];
+    Slot& slot = slots[(home + step) % kUnitSlots];
     for (;;) {
       const uint64_t meta = slot.meta.load(std::memory_order_acquire);
       if (StateOf(meta) == kEmpty) return true;
@@ -51,13 +52,36 @@ bool ShardIndex::ReadSlots(const Route& route, uint64_t hash, Id id, bool* found
   return false;  // no empty slot: this piece is being used again
 }
 
+// Most gets end in the cache line where the probe starts. This looks at its two slots without a branch between them,
+// since which of the two it is cannot be predicted. False when ReadSlots has to decide.
+bool ShardIndex::ReadFirst(const Route& route, uint64_t hash, Id id, bool* found, uint64_t* location) const {
+  uint32_t unit;
+  Slot* slots = UnitOf(*route.piece, hash, &unit) + HomeOf(hash);
+  const uint64_t metas[2] = {slots[0].meta.load(std::memory_order_acquire),
+                             slots[1].meta.load(std::memory_order_acquire)};
+  const uint64_t wanted = MetaOf(0, kLive, TagOf(hash)) >> 32;
+  const uint32_t at = metas[0] >> 32 == wanted ? 0 : 1;
+  if (metas[at] >> 32 != wanted) {
+    // Bitwise: an empty slot is predictable only as one of the two.
+    *found = false;
+    return (StateOf(metas[0]) == kEmpty) | (StateOf(metas[1]) == kEmpty && StateOf(metas[0]) == kLive);
+  }
+  const Slot& slot = slots[at];
+  const uint64_t high = slot.high.load(std::memory_order_acquire);
+  const uint64_t low = slot.low.load(std::memory_order_acquire);
+  *location = slot.location.load(std::memory_order_acquire);
+  *found = true;
+  return !Odd(metas[at]) && high == id.high && low == id.low &&
+         slot.meta.load(std::memory_order_relaxed) == metas[at];
+}
+
 bool ShardIndex::Get(Id id, uint64_t* location) const {
   const uint64_t hash = HashOf(id);
   Patience patience;
   for (;;) {
     const Route route = Find(hash);
     bool found;
-    const bool ended = ReadSlots(route, hash, id, &found, location);
+    const bool ended = ReadFirst(route, hash, id, &found, location) || ReadSlots(route, hash, id, &found, location);
     if (ended && Current(route)) return found;
     patience.Wait();
   }
@@ -72,7 +96,7 @@ size_t ShardIndex::GetMany(const Id* ids, size_t count, uint64_t missing, uint64
       const uint64_t hash = HashOf(ids[start + i]);
       const Route route = Find(hash);
       uint32_t unit;
-      __builtin_prefetch(UnitOf(*route.piece, hash, &unit) + hash % kUnitSlots);
+      __builtin_prefetch(UnitOf(*route.piece, hash, &unit) + HomeOf(hash));
     }
     for (size_t i = start; i < start + batch; i++) {
       if (Get(ids[i], &out[i])) {
@@ -91,9 +115,10 @@ bool ShardIndex::ReadCandidates(const Route& route, uint64_t hash, Id id, uint64
   uint32_t unit;
   Slot* slots = UnitOf(*route.piece, hash, &unit);
   *count = 0;
+  const uint32_t home = HomeOf(hash);
   uint32_t step = 0;
   for (; step < kUnitSlots && *count <= kMaxCandidates; step++) {
-    Slot& slot = slots[(hash + step) % kUnitSlots];
+    Slot& slot = slots[(home + step) % kUnitSlots];
     const uint64_t meta = slot.meta.load(std::memory_order_acquire);
     if (StateOf(meta) == kEmpty) break;
     if (StateOf(meta) != kLive || slot.high.load(std::memory_order_acquire) != id.high) continue;

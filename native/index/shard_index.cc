@@ -1,7 +1,27 @@
 // The region, and what concerns the table as a whole.
+#include <sys/mman.h>
+
 #include "native/index/internals.h"
 
 namespace ostraka::index {
+
+namespace {
+
+// A get of a large table waits for memory once; with small pages it would wait for the page tables as well. Small
+// regions are left alone: there a whole huge page for a few entries would be dear, and nothing is gained.
+void AskForHugePages(void* region, size_t bytes) {
+#if defined(MADV_HUGEPAGE)
+  constexpr uintptr_t kHuge = uintptr_t{1} << 21;
+  const uintptr_t start = (reinterpret_cast<uintptr_t>(region) + kHuge - 1) & ~(kHuge - 1);
+  const uintptr_t end = (reinterpret_cast<uintptr_t>(region) + bytes) & ~(kHuge - 1);
+  if (end > start && end - start >= 8 * kHuge) madvise(reinterpret_cast<void*>(start), end - start, MADV_HUGEPAGE);
+#else
+  (void)region;
+  (void)bytes;
+#endif
+}
+
+}  // namespace
 
 size_t ShardIndex::RegionBytes(uint64_t max_entries) {
   const uint64_t units = max_entries / (kUnitSlots / 2) + 64;
@@ -15,6 +35,7 @@ bool ShardIndex::Format(void* region, size_t bytes, uint64_t max_entries, Form f
   if (reinterpret_cast<uintptr_t>(region) % 64 != 0 || bytes < RegionBytes(max_entries)) return false;
   const uint64_t units = max_entries / (kUnitSlots / 2) + 64;
   if (units > kNone - 1) return false;
+  AskForHugePages(region, bytes);
   auto* header = static_cast<Header*>(region);
   header->form = form;
   header->units_most = static_cast<uint32_t>(units);
@@ -53,8 +74,8 @@ bool ShardIndex::Attach(void* region, size_t bytes) {
 Form ShardIndex::form() const { return header_->form; }
 
 uint64_t ShardIndex::HashOf(Id id) const {
-  if (header_->form == Form::kHashed) return Scramble(id.high);
-  return Scramble(id.high * 0x9e3779b97f4a7c15 ^ Scramble(id.low + 0x632be59bd9b4e019));
+  // In the hashed form `low` is 0 throughout.
+  return Fold(Fold(id.high ^ 0x2d358dccaa6c78a5, id.low ^ 0x8bb84b93962eacc9), 0x4b33a62ed433d4a3);
 }
 
 ShardIndex::Slot* ShardIndex::Unit(uint32_t number) const { return units_ + size_t{number} * kUnitSlots; }
@@ -160,7 +181,7 @@ Stats ShardIndex::Statistics() const {
       for (uint32_t s = 0; s < kUnitSlots; s++) {
         if (StateOf(slots[s].meta.load(std::memory_order_acquire)) != kLive) continue;
         const Id id{slots[s].high.load(std::memory_order_relaxed), slots[s].low.load(std::memory_order_relaxed)};
-        const uint64_t probes = (s + kUnitSlots - HashOf(id) % kUnitSlots) % kUnitSlots + 1;
+        const uint64_t probes = (s + kUnitSlots - HomeOf(HashOf(id))) % kUnitSlots + 1;
         stats.probes_total += probes;
         stats.probes_most = std::max(stats.probes_most, probes);
         stats.entries++;

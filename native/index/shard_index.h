@@ -123,6 +123,7 @@ class ShardIndex {
   Slot* UnitOf(const Piece& piece, uint64_t hash, uint32_t* unit) const;
   Slot* Locate(const Piece& piece, uint64_t hash, Id id, const uint64_t* location) const;
   bool ReadSlots(const Route& route, uint64_t hash, Id id, bool* found, uint64_t* location) const;
+  bool ReadFirst(const Route& route, uint64_t hash, Id id, bool* found, uint64_t* location) const;
   bool ReadCandidates(const Route& route, uint64_t hash, Id id, uint64_t* out, size_t* count) const;
   Outcome Add(const Route& route, uint64_t hash, Id id, uint64_t location);
   Outcome Replace(uint64_t hash, Id id, uint64_t expected, uint64_t location);

@@ -16,8 +16,9 @@ ShardIndex::Route ShardIndex::FindLocked(uint64_t hash) const {
 ShardIndex::Slot* ShardIndex::Locate(const Piece& piece, uint64_t hash, Id id, const uint64_t* location) const {
   uint32_t unit;
   Slot* slots = UnitOf(piece, hash, &unit);
+  const uint32_t home = HomeOf(hash);
   for (uint32_t step = 0; step < kUnitSlots; step++) {
-    Slot& slot = slots[(hash + step) % kUnitSlots];
+    Slot& slot = slots[(home + step) % kUnitSlots];
     const uint64_t meta = slot.meta.load(std::memory_order_relaxed);
     if (StateOf(meta) == kEmpty) return nullptr;
     if (StateOf(meta) != kLive || meta >> 40 != TagOf(hash)) continue;
@@ -40,8 +41,9 @@ Outcome ShardIndex::Add(const Route& first, uint64_t hash, Id id, uint64_t locat
     const uint32_t units = piece.unit_count.load(std::memory_order_relaxed);
     for (uint32_t i = 0; i < units; i++) used += piece.used[i].load(std::memory_order_relaxed);
     const bool room = piece.used[unit].load(std::memory_order_relaxed) < kUnitLimit && used < units * kAverageLimit;
+    const uint32_t home = HomeOf(hash);
     for (uint32_t step = 0; step < kUnitSlots; step++) {
-      Slot& slot = slots[(hash + step) % kUnitSlots];
+      Slot& slot = slots[(home + step) % kUnitSlots];
       const uint64_t meta = slot.meta.load(std::memory_order_relaxed);
       if (StateOf(meta) == kLive) continue;
       if (StateOf(meta) == kEmpty && !room) break;

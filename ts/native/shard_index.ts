@@ -79,6 +79,8 @@ class AttachedIndex {
 }
 
 export class ShardIndex extends AttachedIndex {
+  readonly #words: Int32Array = new Int32Array(this.mailbox.buffer);
+
   /** The location of a 16-byte id, -1 when it is not there. */
   get(id: Uint8Array): number {
     this.#address(id);
@@ -126,10 +128,14 @@ export class ShardIndex extends AttachedIndex {
     }
   }
 
-  // Byte by byte, which is faster than Uint8Array.set for 16.
+  // As words, and not by Uint8Array.set: the addon reads them as words, and so finds them in the CPU's store buffer.
   #address(id: Uint8Array): void {
     if (id.length !== ID_BYTES) throw new RangeError(`expected an id of 16 bytes, got ${String(id.length)}`);
-    for (let i = 0; i < ID_BYTES; i++) this.mailbox[i] = id[i] as number;
+    const words = this.#words;
+    words[0] = (id[0] as number) | ((id[1] as number) << 8) | ((id[2] as number) << 16) | ((id[3] as number) << 24);
+    words[1] = (id[4] as number) | ((id[5] as number) << 8) | ((id[6] as number) << 16) | ((id[7] as number) << 24);
+    words[2] = (id[8] as number) | ((id[9] as number) << 8) | ((id[10] as number) << 16) | ((id[11] as number) << 24);
+    words[3] = (id[12] as number) | ((id[13] as number) << 8) | ((id[14] as number) << 16) | ((id[15] as number) << 24);
   }
 }
 
