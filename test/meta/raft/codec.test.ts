@@ -20,6 +20,7 @@ const snapshot = fc
       data: bytes,
     };
   });
+const id = fc.option(fc.record({ term: count, index: count }, { noNullPrototype: true }), { nil: undefined });
 const message: fc.Arbitrary<Message> = fc
   .tuple(
     fc.constantFrom(
@@ -35,15 +36,16 @@ const message: fc.Arbitrary<Message> = fc
     fc.tuple(fc.boolean(), fc.boolean()),
     fc.array(entry, { maxLength: 4 }),
     fc.option(snapshot, { nil: undefined }),
-    fc.option(fc.tuple(count, count), { nil: undefined }),
+    fc.tuple(id, id),
   )
-  .map(([type, numbers, [reject, force], entries, snap, last]) => {
+  .map(([type, numbers, [reject, force], entries, snap, [lastId, committed]]) => {
     const [to, from, term, logTerm, index, commit, rejectHint, round, requestId] = numbers;
     return makeMessage(type, to!, {
       ...{ from: from!, term: term!, logTerm: logTerm!, index: index!, commit: commit! },
       ...{ rejectHint: rejectHint!, round: round!, requestId: requestId!, reject, force, entries },
       snapshot: snap,
-      lastId: last === undefined ? undefined : { term: last[0], index: last[1] },
+      lastId,
+      committed,
     });
   });
 

@@ -2,11 +2,11 @@
  * Raft messages as bytes: one msgpack array per message, without field names.
  *
  *   [type, to, from, term, logTerm, index, commit, rejectHint, round, requestId, flags, entries, snapshot,
- *   lastId]
+ *   lastId, committed]
  *
  * `type` is a place in `wireTypes` (append only), flags are 1 reject, 2 force; an entry is [term, index,
- * type, data], a snapshot [index, term, [voters, outgoing, learners, next], autoLeave, data], lastId [term,
- * index]; what is absent is null. Messages to and from storage threads never travel, so `vote` and
+ * type, data], a snapshot [index, term, [voters, outgoing, learners, next], autoLeave, data], lastId and committed
+ * [term, index]; what is absent is null. Messages to and from storage threads never travel, so `vote` and
  * `responses` have no place.
  *
  * Decoding checks the form of everything; what a message means is checked by the core.
@@ -67,8 +67,7 @@ export function encodeMessage(m: Message): Uint8Array {
     entryTypes.indexOf(entry.type),
     entry.data,
   ]);
-  const lastId = m.lastId === undefined ? null : [m.lastId.term, m.lastId.index];
-  return packr.pack([...numbers, flags, entries, packSnapshot(m.snapshot), lastId]);
+  return packr.pack([...numbers, flags, entries, packSnapshot(m.snapshot), packId(m.lastId), packId(m.committed)]);
 }
 
 /** Throws MessageFormatError. The message's data are views of `bytes`. */
@@ -79,7 +78,7 @@ export function decodeMessage(bytes: Uint8Array): Message {
   } catch (error) {
     throw new MessageFormatError('not a message', { cause: error });
   }
-  const fields = list(value, 14);
+  const fields = list(value, 15);
   const flags = count(fields[10]);
   return {
     type: pick(wireTypes, count(fields[0])),
@@ -97,6 +96,7 @@ export function decodeMessage(bytes: Uint8Array): Message {
     entries: list(fields[11], undefined, MAX_ENTRIES).map(unpackEntry),
     snapshot: fields[12] === null ? undefined : unpackSnapshot(fields[12]),
     lastId: fields[13] === null ? undefined : unpackId(fields[13]),
+    committed: fields[14] === null ? undefined : unpackId(fields[14]),
     vote: 0,
     responses: [],
   };
@@ -125,6 +125,10 @@ function unpackSnapshot(value: unknown): Snapshot {
 function unpackEntry(value: unknown): Entry {
   const [term, index, type, data] = list(value, 4);
   return { term: count(term), index: count(index), type: pick(entryTypes, count(type)), data: binary(data) };
+}
+
+function packId(id: EntryId | undefined): unknown {
+  return id === undefined ? null : [id.term, id.index];
 }
 
 function unpackId(value: unknown): EntryId {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { makeMessage, type Message } from '../../../../ts/meta/raft/core/types.js';
-import { BASE, bytes, change, Group } from '../support/group.js';
+import { BASE, bytes, change, Group, type NodeOptions } from '../support/group.js';
 
 describe('leadership transfer', () => {
   const all = { voters: [1, 2, 3], preVote: true, checkQuorum: true } as const;
@@ -298,5 +298,60 @@ describe('membership', () => {
     follower.raw.step(makeMessage('MsgSnap', 2, { from: 1, term: leader.term, snapshot }));
     assert.equal(follower.raw.status().lastIndex, BASE + 4);
     assert.equal(follower.commit, BASE + 2);
+  });
+});
+
+describe('removed members that alone know of their removal', () => {
+  // 3 and 4 are removed, and commit that with entries that 1 and 2 lack; 1 and 2 still count with their votes.
+  function removeTwo(options: NodeOptions): Group {
+    const group = new Group({ voters: [1, 2, 3, 4], preVote: true, checkQuorum: true, ...options });
+    const leader = group.elect(4);
+    const left = BASE + 3;
+    group.cut = (m) =>
+      m.to <= 2 && (m.commit >= left || m.entries.some((entry) => entry.index > left) || m.type === 'MsgHeartbeat');
+    assert.equal(leader.raw.proposeConfChange(change(['remove-node', 3], ['remove-node', 4])), 'ok');
+    while (leader.raw.status().lastIndex < left) step(group);
+    assert.equal(leader.raw.propose(bytes('x')), 'ok');
+    group.run();
+    assert.deepEqual([1, 2, 3, 4].map((id) => group.at(id).commit >= left), [false, false, true, true]);
+    group.heal();
+    return group;
+  }
+
+  function step(group: Group): void {
+    group.work();
+    const batch = group.wire.splice(0);
+    for (const m of batch) if (!group.cut(m)) group.at(m.to).raw.step(m);
+    group.work();
+  }
+
+  function leaders(group: Group): number[] {
+    for (let i = 0; i < 100; i++) {
+      for (const id of [1, 2, 3, 4]) group.tick(id);
+      group.run();
+    }
+    return [1, 2, 3, 4].filter((id) => group.at(id).state === 'StateLeader');
+  }
+
+  test('tell the others when they refuse them their votes', () => {
+    const group = removeTwo({});
+    const [leader, second] = leaders(group);
+    assert.ok(leader === 1 || leader === 2);
+    assert.equal(second, undefined);
+    assert.deepEqual(group.at(leader).confState.voters, [1, 2]);
+    assert.deepEqual(group.at(leader).confState.votersOutgoing, []);
+  });
+
+  test('would leave the group without a leader if they did not', () => {
+    assert.deepEqual(leaders(removeTwo({ tellCommitted: false })), []);
+  });
+
+  test('are not believed what this log does not hold', () => {
+    const group = new Group({ voters: [1, 2, 3] });
+    const { raw } = group.at(1);
+    const vote = { from: 2, term: 5, index: BASE, logTerm: 1 };
+    raw.step(makeMessage('MsgVote', 1, { ...vote, committed: { term: 1, index: BASE + 1 } }));
+    raw.step(makeMessage('MsgVote', 1, { ...vote, committed: { term: 4, index: BASE } }));
+    assert.equal(group.at(1).commit, BASE);
   });
 });

@@ -203,6 +203,8 @@ export class InteractionRunner {
       maxSizePerMessage: Infinity,
       maxInflightBytes: Infinity,
       maxUncommittedSize: Infinity,
+      // Not known to the transcripts.
+      tellCommitted: false,
       ...options,
     });
     this.nodes.push({ raw, storage, async: options.asyncStorageWrites, appendWork: [], applyWork: [] });

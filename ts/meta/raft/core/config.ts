@@ -34,6 +34,12 @@ export interface RaftOptions {
   readonly checkQuorum?: boolean;
   /** Candidates ask before they raise the term. Default true. */
   readonly preVote?: boolean;
+  /**
+   * Votes carry what is committed, so that a group whose longest logs are those of removed nodes still elects
+   * a leader: they may not lead, the others need their votes, and only they know that the change which removed
+   * them is committed. Default true.
+   */
+  readonly tellCommitted?: boolean;
   /** 'lease-based' answers reads without a round while a lease holds; needs checkQuorum. Default 'safe'. */
   readonly readOnly?: ReadOnlyOption;
   /**
@@ -71,6 +77,7 @@ export function resolveConfig(options: RaftOptions): RaftConfig {
     maxInflightBytes: Math.max(8 * MIB, maxSizePerMessage),
     checkQuorum: true,
     preVote: true,
+    tellCommitted: true,
     readOnly: 'safe',
     leaseMarginTicks: 4,
     maxPendingReads: 10_000,

@@ -62,6 +62,12 @@ export class RaftLog {
     return { term, index };
   }
 
+  /** The last entry known to be committed; undefined before there is one. */
+  committedId(): EntryId | undefined {
+    const term = this.term(this.committed);
+    return this.committed === 0 || typeof term !== 'number' || term === 0 ? undefined : { term, index: this.committed };
+  }
+
   /**
    * Whether a log that ends in `id` may lead one that ends like this one: later term, or same term and as
    * long.

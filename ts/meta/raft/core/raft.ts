@@ -39,6 +39,7 @@ import {
   payloadSize,
   type ConfState,
   type Entry,
+  type EntryId,
   type HardState,
   type Message,
   type MessageType,
@@ -158,7 +159,9 @@ export class Raft {
       invariant(term === 0, 'the term is filled in here');
       term = this.term;
     }
-    const complete: Message = { ...message, from, term };
+    const tells = this.config.tellCommitted && isVoteMessage(message.type) && message.to !== this.id;
+    const committed = tells ? this.log.committedId() : undefined;
+    const complete: Message = { ...message, from, term, committed };
     const { type } = complete;
     if (type === 'MsgAppResp' || type === 'MsgVoteResp' || type === 'MsgPreVoteResp') {
       // They promise that something is durable: the entries acknowledged, the vote, the term that they speak
@@ -369,6 +372,7 @@ export class Raft {
   // ---- messages
 
   step(m: Message): StepResult {
+    if (m.committed !== undefined && isVoteMessage(m.type)) this.learnCommitted(m.committed);
     if (m.term > this.term) {
       if (!this.admitHigherTerm(m)) return 'ok';
     } else if (m.term !== 0 && m.term < this.term) {
@@ -396,6 +400,18 @@ export class Raft {
         if (this.isLeader()) return stepLeader(this, m);
         return this.state === 'StateFollower' ? this.stepFollower(m) : this.stepCandidate(m);
     }
+  }
+
+  /**
+   * What is committed is so for ever, so the news counts in every term: a log that holds an entry of this index
+   * and term is the same up to there. A candidate that so learns of a change of members would go on counting
+   * votes for members that are about to be others: it tries again when it has applied it.
+   */
+  private learnCommitted(id: EntryId): void {
+    if (this.isLeader() || !this.config.tellCommitted || !this.log.maybeCommit(id)) return;
+    this.trace(() => `learned from a vote that ${id.index} is committed`);
+    const candidate = this.state === 'StateCandidate' || this.state === 'StatePreCandidate';
+    if (candidate && this.hasUnappliedConfChanges()) this.becomeFollower(this.term, NONE);
   }
 
   /** Follows the sender into its term, unless the message speaks of a term that may never begin. */

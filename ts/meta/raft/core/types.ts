@@ -151,6 +151,8 @@ export interface Message {
   readonly force: boolean;
   /** MsgTimeoutNow: the leader's last entry; the target campaigns only if it holds it. */
   readonly lastId: EntryId | undefined;
+  /** Votes, asked for and given: the last entry that the sender knows to be committed. */
+  readonly committed: EntryId | undefined;
   /** MsgStorageAppend/Apply: to be delivered, in order, once the work is done (and durable). */
   readonly responses: readonly Message[];
 }
@@ -176,6 +178,7 @@ export function makeMessage(type: MessageType, to: NodeId, fields: Partial<Messa
     requestId: fields.requestId ?? 0,
     force: fields.force ?? false,
     lastId: fields.lastId,
+    committed: fields.committed,
     responses: fields.responses ?? NO_MESSAGES,
   };
 }
