@@ -139,13 +139,30 @@ Napi::Value ParityAgrees(const Napi::CallbackInfo& info) {
   return Napi::Boolean::New(info.Env(), Code::Get(k, m).ParityAgrees(size, sources));
 }
 
-// sealStripe(slab, k, m, blockSize, stride, dataId, blockNumber)
+// Takes the pieces of a stripe: at most `room` bytes together, and none of them in the slab.
+bool Pieces(Args& args, const List& list, size_t room, const View& slab, hash::Part* pieces) {
+  for (size_t i = 0; i < list.length; i++) {
+    View piece;
+    if (!args.BytesOf(list.items[i], "pieces", Args::kAnyLength, &piece)) return false;
+    if (Overlap(piece, slab)) return args.Range("pieces: one overlaps the slab");
+    if (piece.length > room) return args.Range("pieces: longer together than the data blocks");
+    room -= piece.length;
+    pieces[i] = {piece.data, piece.length};
+  }
+  return true;
+}
+
+// sealStripe(slab, k, m, blockSize, stride, dataId, blockNumber, pieces?)
 Napi::Value SealStripe(const Napi::CallbackInfo& info) {
   Args args(info);
   const Napi::Value undefined = info.Env().Undefined();
   int64_t k, m, size, stride, number;
   View slab, id;
-  if (!Geometry(args, 1, &k, &m) || !args.Integer(3, "blockSize", 1, kMaxBlockSize, &size) ||
+  List list;
+  hash::Part pieces[List::kMaxList];
+  const bool split = info.Length() > 7 && !info[7].IsUndefined();
+  if (!Geometry(args, 1, &k, &m) || (split && !args.ReadList(7, "pieces", 0, List::kMaxList, &list)) ||
+      !args.Integer(3, "blockSize", 1, kMaxBlockSize, &size) ||
       !args.Integer(4, "stride", size + static_cast<int64_t>(kBlockChecksumBytes), kMaxStride, &stride) ||
       !args.Integer(6, "blockNumber", 0, kMaxBlockNumber, &number) ||
       !args.Bytes(0, "slab", Args::kAnyLength, &slab) || !args.Bytes(5, "dataId", kDataIdBytes, &id)) {
@@ -159,6 +176,10 @@ Napi::Value SealStripe(const Napi::CallbackInfo& info) {
   if (Overlap(slab, id)) {
     args.Range("dataId: overlaps the slab");
     return undefined;
+  }
+  if (split) {
+    if (!Pieces(args, list, static_cast<size_t>(k * size), slab, pieces)) return undefined;
+    erasure::SplitStripe(pieces, list.length, static_cast<int>(k), slab.data, size, stride);
   }
   erasure::SealStripe(Code::Get(k, m), slab.data, size, stride, id.data, static_cast<uint32_t>(number));
   return undefined;

@@ -1,5 +1,6 @@
 #include "native/erasure/kernel.h"
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <mutex>
@@ -12,27 +13,33 @@ namespace ostraka::erasure {
 
 namespace {
 
-// The shapes that are measured: 8 inputs of 16 KiB and their outputs fit into any second-level cache, as a slice of a
-// stripe does that is being sealed; 8 of 512 KiB do not.
-constexpr int kInputs = 8;
+// The shapes that are measured: twice as many inputs as outputs, as most geometries have them. Blocks of 16 KiB and
+// their outputs fit into any second-level cache together; those of 512 KiB do not.
+constexpr int InputsFor(int outputs) { return std::min(2 * outputs, kMaxShards); }
 constexpr size_t kNear = size_t{16} << 10;
 constexpr size_t kFar = size_t{512} << 10;
-constexpr int kRounds = 6;
 
-// ISA-L has to be this much faster to be taken, so that noise does not decide.
+// The kernels take turns, and the best of so many counts: what disturbs one turn does not decide. A turn is long enough
+// for the clock.
+constexpr int kRounds = 12;
+constexpr size_t kTurnBytes = size_t{256} << 10;
+
+// Our own kernel has to be this much faster to be taken, so that noise decides between equals at most.
 constexpr double kMargin = 0.97;
 
 class Measured {
  public:
-  Measured(const Kernel& kernel, int outputs) : kernel_(kernel), outputs_(outputs) {
-    const std::vector<uint8_t> coefficients(static_cast<size_t>(kInputs * outputs), 3);
+  Measured(const Kernel& kernel, int inputs, int outputs) : kernel_(kernel), inputs_(inputs), outputs_(outputs) {
+    const std::vector<uint8_t> coefficients(static_cast<size_t>(inputs * outputs), 3);
     tables_.resize(coefficients.size() * kernel.table_bytes);
-    kernel.prepare(kInputs, outputs, coefficients.data(), tables_.data());
+    kernel.prepare(inputs, outputs, coefficients.data(), tables_.data());
   }
 
   void Once(size_t length, const uint8_t* const* in, uint8_t* const* out) {
     const auto start = std::chrono::steady_clock::now();
-    kernel_.multiply(length, kInputs, outputs_, tables_.data(), in, out);
+    for (size_t done = 0; done < kTurnBytes; done += length) {
+      kernel_.multiply(length, inputs_, outputs_, tables_.data(), in, out);
+    }
     const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
     if (taken.count() < best_) best_ = taken.count();
   }
@@ -41,24 +48,27 @@ class Measured {
 
  private:
   const Kernel& kernel_;
+  const int inputs_;
   const int outputs_;
   std::vector<uint8_t> tables_;
   double best_ = 1e9;
 };
 
-// The faster of two kernels for a number of outputs; takes some ten microseconds when near, some milliseconds when far.
+// The faster of two kernels for a number of outputs. Takes a millisecond when near and some when far, and only for the
+// numbers of outputs that the process comes to make.
 const Kernel& Faster(const Kernel& own, const Kernel& other, int outputs, size_t length) {
-  std::vector<uint8_t> memory((kInputs + static_cast<size_t>(outputs)) * length, 1);
+  const int inputs = InputsFor(outputs);
+  std::vector<uint8_t> memory(static_cast<size_t>(inputs + outputs) * length, 1);
   const uint8_t* in[kMaxShards];
   uint8_t* out[kMaxShards];
-  for (int i = 0; i < kInputs; i++) in[i] = memory.data() + static_cast<size_t>(i) * length;
-  for (int i = 0; i < outputs; i++) out[i] = memory.data() + static_cast<size_t>(kInputs + i) * length;
-  Measured first(own, outputs), second(other, outputs);
+  for (int i = 0; i < inputs; i++) in[i] = memory.data() + static_cast<size_t>(i) * length;
+  for (int i = 0; i < outputs; i++) out[i] = memory.data() + static_cast<size_t>(inputs + i) * length;
+  Measured first(own, inputs, outputs), second(other, inputs, outputs);
   for (int round = 0; round < kRounds; round++) {
     first.Once(length, in, out);
     second.Once(length, in, out);
   }
-  return second.best() < first.best() * kMargin ? other : own;
+  return first.best() < second.best() * kMargin ? own : other;
 }
 
 }  // namespace

@@ -14,8 +14,8 @@ struct Gfni512 {
   using Entry = uint64_t;
   static constexpr size_t kBytes = 64;
   static constexpr int kMaxRows = 8;
-  // One or two rows are bound by loads, for which one vector of each block at a time measured best.
-  static constexpr int VectorsOf(int rows) { return rows <= 2 ? 1 : rows <= 4 ? 4 : rows == 5 ? 3 : 2; }
+  // One or two rows are bound by loads, for which two vectors of each block at a time measured best.
+  static constexpr int VectorsOf(int rows) { return rows <= 2 ? 2 : rows <= 4 ? 4 : rows == 5 ? 3 : 2; }
 
   static Register Load(const uint8_t* from) { return _mm512_loadu_si512(from); }
   static void Store(uint8_t* to, Register value) { _mm512_storeu_si512(to, value); }

@@ -89,8 +89,9 @@ void MultiplyRows(size_t length, int inputs, const typename Lane::Entry* entries
     MultiplyAt<Lane, kRows, 1>(0, inputs, entries, in, out);
     at = Lane::kBytes - reinterpret_cast<uintptr_t>(out[0]) % Lane::kBytes;
   }
-  // Blocks that a second-level cache can hold together are read best without prefetching, others with it.
-  if (length * static_cast<size_t>(inputs + kRows) > kCacheBytes) {
+  // Blocks that a second-level cache can hold together are read best without prefetching, others with it; but one or
+  // two rows read so fast that the CPU's own prefetching is in time, and more of it gets in the way.
+  if (kRows > 2 && length * static_cast<size_t>(inputs + kRows) > kCacheBytes) {
     for (; at + kStep + kAheadBytes <= length; at += kStep) {
       MultiplyAt<Lane, kRows, kVectors, kAheadBytes>(at, inputs, entries, in, out);
     }

@@ -9,8 +9,13 @@
 
 #include "native/erasure/code.h"
 #include "native/hash/block_checksum.h"
+#include "native/hash/xxh3.h"
 
 namespace ostraka::erasure {
+
+/// Lays the pieces, one after the other, out into the k data blocks of a slab and fills the rest of the blocks with
+/// zeros. The pieces have k * block_size bytes together at most and do not overlap the slab.
+void SplitStripe(const hash::Part* pieces, size_t count, int k, uint8_t* slab, size_t block_size, size_t stride);
 
 /// Fills in the m parity blocks of a slab whose data blocks are there, then the checksums of all k + m cells.
 /// stride >= 16 + block_size, and the slab holds (k + m - 1) * stride + 16 + block_size bytes at least.

@@ -73,6 +73,9 @@ test('lengths that do not fit are refused', () => {
   assert.throws(() => sealStripe(bytes(72), shape, bytes(15), 0), rangeError);
   assert.throws(() => sealStripe(bytes(99), { ...shape, stride: 23 }, bytes(16), 0), rangeError);
   assert.throws(() => sealStripe(bytes(72), shape, bytes(16), 2 ** 32), rangeError);
+  assert.throws(() => sealStripe(bytes(72), shape, bytes(16), 0, [bytes(9), bytes(8)]), rangeError);
+  const many = Array.from({ length: 257 }, () => bytes(0));
+  assert.throws(() => sealStripe(bytes(72), shape, bytes(16), 0, many), rangeError);
   assert.throws(() => sealBlock(bytes(16), bytes(16), 0, 0), rangeError);
   assert.throws(() => verifyCells(bytes(47), 8, 2, 8, bytes(16), 0, 0), rangeError);
   assert.throws(() => verifyCells(bytes(48), 8, 2, 9, bytes(16), 0, 0), rangeError);
@@ -129,6 +132,7 @@ test('outputs that overlap anything are refused, inputs may be the same', () => 
   const slab = bytes(72);
   const shape = { k: 2, m: 1, blockSize: 8, stride: 24 };
   assert.throws(() => sealStripe(slab, shape, slab.subarray(8, 24), 0), rangeError);
+  assert.throws(() => sealStripe(slab, shape, bytes(16), 0, [slab.subarray(70, 71)]), rangeError);
 });
 
 test('a getter that detaches a buffer while the arguments are read does no harm', () => {

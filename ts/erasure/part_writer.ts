@@ -46,6 +46,8 @@ interface OpenStripe {
   blockSize: number
   length: number
   filled: number
+  /** Parity and checksums are there, and so is the padding. */
+  sealed: boolean
 }
 
 class PartWriter {
@@ -151,7 +153,9 @@ class PartWriter {
       const stripe = this.#stripe ?? (await this.#openStripe(received + taken))
       const count = Math.min(chunk.length - taken, stripe.length - stripe.filled)
       const piece = count === chunk.length ? chunk : chunk.subarray(taken, taken + count)
-      fillSlab(stripe.slab.bytes, stripe.stride, stripe.blockSize, stripe.filled, piece)
+      // A stripe that comes in one piece, as those of small objects do, is split and sealed in one call.
+      if (count === stripe.length) this.#seal(stripe, piece)
+      else fillSlab(stripe.slab.bytes, stripe.stride, stripe.blockSize, stripe.filled, piece)
       stripe.filled += count
       taken += count
       if (stripe.filled === stripe.length && streamed) this.#dispatch(stripe)
@@ -185,16 +189,19 @@ class PartWriter {
       })
       throw error
     }
-    this.#stripe = { slab, stride, blockSize, length: Math.min(stripeSize, partSize - at), filled: 0 }
+    this.#stripe = { slab, stride, blockSize, length: Math.min(stripeSize, partSize - at), filled: 0, sealed: false }
     return this.#stripe
   }
 
-  /** Computes parity and checksums of the stripe that was filled. */
-  #seal(stripe: OpenStripe): void {
+  /** Computes parity and checksums of the stripe that was filled, or of `whole` laid out in it. */
+  #seal(stripe: OpenStripe, whole?: Uint8Array): void {
+    if (stripe.sealed) return
     const { k, m } = this.#geometry
     const { slab, stride, blockSize, filled } = stripe
-    padSlab(slab.bytes, stride, blockSize, k, filled)
-    sealStripe(slab.bytes, { k, m, blockSize, stride }, this.#part.dataId, this.#stripesDone)
+    if (whole === undefined) padSlab(slab.bytes, stride, blockSize, k, filled)
+    const pieces = whole === undefined ? undefined : [whole]
+    sealStripe(slab.bytes, { k, m, blockSize, stride }, this.#part.dataId, this.#stripesDone, pieces)
+    stripe.sealed = true
     this.#stripesDone++
   }
 

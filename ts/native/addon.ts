@@ -50,6 +50,7 @@ export interface NativeAddon {
     stride: number,
     dataId: Uint8Array,
     blockNumber: number,
+    pieces?: readonly Uint8Array[],
   ): void;
   sealBlock(cell: Uint8Array, dataId: Uint8Array, shard: number, blockNumber: number): void;
   verifyCells(

@@ -23,13 +23,25 @@ export interface StripeShape {
   stride: number;
 }
 
+/** The most pieces that `sealStripe` takes. */
+export const sealMaxPieces = 256;
+
 /**
  * Computes the m parity blocks of the slab in place, then writes the checksum of all k+m blocks in front of each.
  * `dataId` is 16 bytes. The slab holds (k+m-1) * stride + 16 + blockSize bytes at least.
+ *
+ * With `pieces` (at most `sealMaxPieces`, at most k * blockSize bytes together, none of them in the slab) the data
+ * blocks are first filled with them, one after the other, and with zeros after the last.
  */
-export function sealStripe(slab: Uint8Array, shape: StripeShape, dataId: Uint8Array, blockNumber: number): void {
+export function sealStripe(
+  slab: Uint8Array,
+  shape: StripeShape,
+  dataId: Uint8Array,
+  blockNumber: number,
+  pieces?: readonly Uint8Array[],
+): void {
   const { k, m, blockSize, stride } = shape;
-  addon.sealStripe(slab, k, m, blockSize, stride, dataId, blockNumber);
+  addon.sealStripe(slab, k, m, blockSize, stride, dataId, blockNumber, pieces);
 }
 
 /**

@@ -51,22 +51,46 @@ TEST_CASE("CRCs of every length agree with the definition, portable and folded")
   }
 }
 
-TEST_CASE("XXH3-128 taken in pieces is that of the whole") {
-  std::mt19937_64 random(14);
-  for (int round = 0; round < 400; round++) {
-    Guarded data(random() % 20000);
+TEST_CASE("XXH3-128 of every length and offset is the library's") {
+  std::mt19937_64 random(15);
+  for (size_t length = 0; length <= 4200; length++) {
+    Guarded data(length);
     data.Fill(random);
     const uint64_t seed = random();
-    uint8_t whole[16], pieces[16];
-    Xxh3Of128(data.data(), data.length(), seed, whole);
-    Xxh3Stream128 stream;
-    stream.Start(seed);
-    for (size_t at = 0, piece; at < data.length(); at += piece) {
-      piece = std::min<size_t>(random() % (round % 2 == 0 ? 8192 : 500), data.length() - at);
-      stream.Update(data.data() + at, piece);
+    uint8_t own[16], expected[16];
+    Xxh3Of128(data.data(), length, seed, own);
+    Xxh3Of128Library(data.data(), length, seed, expected);
+    REQUIRE(std::memcmp(own, expected, 16) == 0);
+  }
+  alignas(64) uint8_t room[64 + 2500];
+  for (auto& byte : room) byte = static_cast<uint8_t>(random());
+  for (size_t offset = 0; offset < 64; offset++) {
+    for (size_t length = 0; length <= 2500; length += 1 + random() % 40) {
+      uint8_t own[16], expected[16];
+      Xxh3Of128(room + offset, length, offset, own);
+      Xxh3Of128Library(room + offset, length, offset, expected);
+      REQUIRE(std::memcmp(own, expected, 16) == 0);
     }
-    stream.Finish(pieces);
-    REQUIRE(std::memcmp(whole, pieces, 16) == 0);
+  }
+}
+
+TEST_CASE("XXH3-128 of a block that becomes final bit by bit is that of the whole") {
+  std::mt19937_64 random(14);
+  for (int round = 0; round < 600; round++) {
+    Guarded data(random() % (round % 3 == 0 ? 3000 : 20000));
+    data.Fill(random);
+    const uint64_t seed = random();
+    uint8_t whole[16], steps[16];
+    Xxh3Of128Library(data.data(), data.length(), seed, whole);
+    Xxh3Block128 block;
+    block.Start(data.data(), seed);
+    size_t ready = 0;
+    while (random() % 8 != 0) {
+      ready = std::min<size_t>(ready + random() % (round % 2 == 0 ? 8192 : 500), data.length());
+      block.Advance(ready, random() % 2 == 0);
+    }
+    block.Finish(data.length(), steps);
+    REQUIRE(std::memcmp(whole, steps, 16) == 0);
   }
 }
 
