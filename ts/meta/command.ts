@@ -35,8 +35,14 @@ export type Command =
   /** A blank drive takes the place of another: new number, epoch + 1. */
   | { kind: 'replaceDrive'; old: DriveNumber; drive: DriveRecord; nowMs: number }
   | { kind: 'driveHealed'; number: DriveNumber }
+  /** The sets of a store that was of one node until now belong to this node. */
+  | { kind: 'claimSets'; node: number }
+  /** A node brings its drives, set after set. The same drives again change nothing. */
+  | { kind: 'addNodeSets'; node: number; driveIds: string[]; setSize: number; parity: number }
+  /** The sets of a node are no more. Refused while objects are stored on them. */
+  | { kind: 'dropNodeSets'; node: number }
   /** Gives the next writer epoch. */
-  | { kind: 'openEpoch'; nowMs: number; worker: string }
+  | { kind: 'openEpoch'; nowMs: number; worker: string; node?: number }
   | { kind: 'fenceEpochs'; epochs: number[] }
   | { kind: 'createBucket'; name: string; ownerId: string; region: string; nowMs: number }
   | { kind: 'deleteBucket'; name: string }
@@ -67,6 +73,7 @@ export type Command =
       attributes: ObjectAttributes
       checksumAlgorithm?: ChecksumAlgorithm
       checksumType?: 'FULL_OBJECT' | 'COMPOSITE'
+      node?: number
     }
   | {
       kind: 'putPart'

@@ -98,6 +98,8 @@ export interface UploadRecord {
   attributes: ObjectAttributes
   checksumAlgorithm?: ChecksumAlgorithm
   checksumType?: 'FULL_OBJECT' | 'COMPOSITE'
+  /** The node that began it and takes its parts; absent in a store of one node. */
+  node?: number
   /** Set when completed; the record then stays 24 h to answer retries identically. */
   completed?: { atMs: number; etag: string; size: number; checksum?: Checksum; requestDigest: Uint8Array }
 }
@@ -156,6 +158,8 @@ export interface SetRecord {
   m: number
   /** Drive number at each position. */
   drives: DriveNumber[]
+  /** The node whose drives these are; absent in a store of one node. */
+  node?: number
 }
 
 export interface ClusterRecord {
@@ -170,4 +174,6 @@ export interface WriterEpochRecord {
   epoch: number
   openedMs: number
   fenced: boolean
+  /** The node whose writer it is; absent in a store of one node. */
+  node?: number
 }

@@ -47,6 +47,8 @@ export interface StoreParts {
   placement: Placement
   pins: Pins
   dataIds: DataIds
+  /** This node; absent in a store of one node. */
+  node?: number | undefined
   limits?: Partial<StoreLimits>
   now?: () => number
   /** Waits between attempts to learn an unknown outcome, ms; empty in tests. */
@@ -60,6 +62,7 @@ export class StoreContext {
   readonly placement: Placement
   readonly pins: Pins
   readonly dataIds: DataIds
+  readonly node: number | undefined
   readonly limits: StoreLimits
   readonly now: () => number
   readonly #set: (number: number) => ErasureSet | undefined
@@ -72,6 +75,7 @@ export class StoreContext {
     this.placement = parts.placement
     this.pins = parts.pins
     this.dataIds = parts.dataIds
+    this.node = parts.node
     this.limits = { ...S3_LIMITS, ...parts.limits }
     this.now = parts.now ?? Date.now
     this.#set = (number) => parts.set(number)
@@ -144,8 +148,20 @@ export class StoreContext {
 
   set(number: number): ErasureSet {
     const set = this.#set(number)
-    if (set === undefined) throw unavailable(`erasure set ${String(number)} is not served here`)
+    if (set === undefined) throw unavailable(this.#elsewhere(number))
     return set
+  }
+
+  /** Where a set is that is not served here. */
+  #elsewhere(number: number): string {
+    const set = `erasure set ${String(number)}`
+    const owner = this.look((reader) => reader.sets()).find((record) => record.number === number)?.node
+    if (owner === undefined || owner === this.node) return `${set} is not served here`
+    return `The data lies on drives of ${this.nodeName(owner)} (${set}), which this node cannot read. Ask that node.`
+  }
+
+  nodeName(id: number): string {
+    return `node ${String(id)}`
   }
 
   /** Data and parity of a set as the metadata states them; they never change. */

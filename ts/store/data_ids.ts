@@ -20,6 +20,8 @@ const POOL_IDS = 512
 export interface DataIdOptions {
   /** Name of the thread, for the operator. */
   worker: string
+  /** This node; absent in a store of one node. */
+  node?: number | undefined
   epochLifeMs?: number
   epochIds?: number
   now?: () => number
@@ -52,6 +54,7 @@ export class DataIds {
   readonly #board: PinBoard
   readonly #slot: number
   readonly #worker: string
+  readonly #node: { node?: number }
   readonly #epochLifeMs: number
   readonly #epochIds: number
   readonly #now: () => number
@@ -67,6 +70,7 @@ export class DataIds {
     this.#board = board
     this.#slot = slot
     this.#worker = options.worker
+    this.#node = options.node === undefined ? {} : { node: options.node }
     this.#epochLifeMs = options.epochLifeMs ?? 3_600_000
     this.#epochIds = options.epochIds ?? 1_000_000
     this.#now = options.now ?? Date.now
@@ -125,7 +129,7 @@ export class DataIds {
 
   async #propose(): Promise<void> {
     const nowMs = this.#now()
-    const result = await this.#metadata.propose({ kind: 'openEpoch', nowMs, worker: this.#worker })
+    const result = await this.#metadata.propose({ kind: 'openEpoch', nowMs, worker: this.#worker, ...this.#node })
     if (!result.ok) throw new Error(`openEpoch was refused: ${result.refusal} ${result.detail}`)
     const number = result.value.epoch
     if (number === undefined || number < 1) throw new Error('openEpoch gave no epoch')

@@ -5,7 +5,7 @@
  */
 import type { UploadListPage, UploadListQuery } from '../meta/reader.js'
 import type { ObjectAttributes, PartRecord, UploadPartRecord, UploadRecord } from '../meta/schema.js'
-import { checkReadableKey, type StoreContext } from './context.js'
+import { checkReadableKey, unavailable, type StoreContext } from './context.js'
 import { CopyBody, openSource, sourceRange } from './copy.js'
 import { DEFAULT_CHECKSUM } from './digests.js'
 import { S3Error } from './errors.js'
@@ -21,6 +21,8 @@ import type {
 import { makeUploadId, NULL_VERSION } from './objects.js'
 import { storePart, type StoredPart } from './writing.js'
 
+/** The node that a store begins on. */
+const FIRST_NODE = 1
 const UPLOAD_ID_SHAPE = /^[0-9a-f]{32}$/
 
 export async function createUpload(context: StoreContext, request: CreateUpload): Promise<UploadRecord> {
@@ -28,7 +30,8 @@ export async function createUpload(context: StoreContext, request: CreateUpload)
   const bucket = context.bucket(request.bucket)
   const nowMs = context.now()
   const { bucket: _, ...rest } = request
-  const fields = { ...rest, bucketId: bucket.id, uploadId: makeUploadId(nowMs) }
+  const pinned = context.node === undefined ? {} : { node: context.node }
+  const fields = { ...rest, bucketId: bucket.id, uploadId: makeUploadId(nowMs), ...pinned }
   await context.commit({ kind: 'createUpload', ...fields, nowMs }, { Key: request.key })
   return { ...fields, initiatedMs: nowMs }
 }
@@ -65,6 +68,13 @@ export async function uploadPart(context: StoreContext, request: UploadPart): Pr
   return storeUploadPart(context, record, request.partNumber, request.body, request.signal)
 }
 
+/** Parts of an upload lie on the drives of one node: of the first one, for uploads from before there were several. */
+function checkPinned(context: StoreContext, { node }: UploadRecord): void {
+  const owner = node ?? FIRST_NODE
+  if (context.node === undefined || context.node === owner) return
+  throw unavailable(`The upload was begun on ${context.nodeName(owner)}, which takes its parts. Send them there.`)
+}
+
 async function storeUploadPart(
   context: StoreContext,
   record: UploadRecord,
@@ -73,6 +83,7 @@ async function storeUploadPart(
   signal: AbortSignal | undefined,
 ): Promise<UploadPartRecord> {
   const { bucketId, key, uploadId } = record
+  checkPinned(context, record)
   const storageClass: ObjectAttributes['storageClass'] = record.attributes.storageClass
   if (body.size > context.limits.maxPartSize) {
     throw new S3Error('EntityTooLarge', '', {

@@ -19,6 +19,7 @@ import { completeUpload } from './complete.js'
 import { refuse, Refused } from './context.js'
 import type { Context, Handled } from './context.js'
 import { discard } from './data_ids.js'
+import { addNodeSets, claimSets, dropNodeSets } from './node_sets.js'
 import { deleteObject, deleteObjects, putObject } from './objects.js'
 import { remember, rememberedResult } from './requests.js'
 import { Transaction } from './transaction.js'
@@ -122,6 +123,9 @@ function handle(context: Context, command: Command): Handled   {
     case 'addSets': return addSets(context, command)
     case 'replaceDrive': return replaceDrive(context, command)
     case 'driveHealed': return driveHealed(context, command)
+    case 'claimSets': return claimSets(context, command)
+    case 'addNodeSets': return addNodeSets(context, command)
+    case 'dropNodeSets': return dropNodeSets(context, command)
     case 'openEpoch': return openEpoch(context, command)
     case 'fenceEpochs': return fenceEpochs(context, command)
     case 'createBucket': return createBucket(context, command)

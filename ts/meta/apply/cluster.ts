@@ -4,6 +4,7 @@ import { CLUSTER_KEY, COUNTERS_KEY, driveKey, epochKey, setKey } from '../keys.j
 import type { DriveRecord, SetRecord, WriterEpochRecord } from '../schema.js'
 import { refuse } from './context.js'
 import type { Context, Handled } from './context.js'
+import { hasSets } from './node_sets.js'
 
 export function initCluster(context: Context, command: Extract<Command, { kind: 'initCluster' }>): Handled {
   if (context.tx.get(CLUSTER_KEY) !== undefined) refuse('Conflict', 'the cluster exists')
@@ -57,8 +58,16 @@ export function driveHealed(context: Context, command: Extract<Command, { kind: 
 }
 
 export function openEpoch(context: Context, command: Extract<Command, { kind: 'openEpoch' }>): Handled {
+  if (command.node !== undefined && !hasSets(context, command.node)) {
+    refuse('Conflict', `node ${String(command.node)} has no drives in this store`)
+  }
   const counters = context.tx.counters()
-  const epoch: WriterEpochRecord = { epoch: counters.nextEpoch, openedMs: command.nowMs, fenced: false }
+  const epoch: WriterEpochRecord = {
+    epoch: counters.nextEpoch,
+    openedMs: command.nowMs,
+    fenced: false,
+    ...(command.node !== undefined && { node: command.node }),
+  }
   context.tx.put(epochKey(epoch.epoch), { ...epoch, worker: command.worker })
   context.tx.put(COUNTERS_KEY, { ...counters, nextEpoch: epoch.epoch + 1 })
   return { epoch: epoch.epoch }

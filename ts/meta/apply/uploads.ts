@@ -40,6 +40,7 @@ export function createUpload(context: Context, command: Extract<Command, { kind:
     attributes: command.attributes,
     ...(command.checksumAlgorithm && { checksumAlgorithm: command.checksumAlgorithm }),
     ...(command.checksumType && { checksumType: command.checksumType }),
+    ...(command.node !== undefined && { node: command.node }),
   }
   context.tx.put(recordKey, upload)
   context.tx.put(openUploadKey(bucketId, key, uploadId), {})

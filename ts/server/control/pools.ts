@@ -27,6 +27,8 @@ export interface PoolsOptions {
   address: SharedAddress
   driveTable: SharedArrayBuffer
   metadata: MetadataThread
+  /** This node; undefined in a store of one node. */
+  node: number | undefined
   metrics: MetricsAggregate
   topology: () => Topology
   /** Workers crash again and again. */
@@ -143,7 +145,7 @@ export class Pools {
   }
 
   async #prepareData(slot: number): Promise<{ task: object; transfer: readonly MessagePort[] }> {
-    const { config, credentials, address, driveTable, metadata, topology } = this.#options
+    const { config, credentials, address, driveTable, metadata, topology, node } = this.#options
     const connection = await metadata.connect()
     const task: DataWorkerTask = {
       config,
@@ -151,6 +153,7 @@ export class Pools {
       topology: topology(),
       shared: { pinBoard: this.board.memory, driveTable },
       pinSlot: slot,
+      node,
       metadata: connection,
       listen: slot < this.#acceptors ? address.open() : undefined,
     }
@@ -158,13 +161,14 @@ export class Pools {
   }
 
   async #prepareBackground(): Promise<{ task: object; transfer: readonly MessagePort[] }> {
-    const { config, driveTable, metadata, topology } = this.#options
+    const { config, driveTable, metadata, topology, node } = this.#options
     const connection = await metadata.connect()
     const task: BackgroundWorkerTask = {
       config,
       topology: topology(),
       shared: { pinBoard: this.board.memory, driveTable },
       pinSlot: this.#data.threads,
+      node,
       metadata: connection,
     }
     return { task, transfer: [connection.port] }

@@ -156,6 +156,7 @@ export class Server {
       config: this.#config,
       address: this.#address,
       metadata,
+      node: undefined,
       metrics: this.#metrics,
       log: this.#hooks.log,
       credentials: { ...this.credentials, ownerId: ROOT_OWNER },

@@ -27,6 +27,8 @@ export interface BackgroundWorkerTask {
   topology: Topology
   shared: SharedState
   pinSlot: number
+  /** This node; undefined in a store of one node. */
+  node: number | undefined
   metadata: ClientConnection
 }
 
@@ -94,12 +96,13 @@ function compose(
   log: Logger,
   compareMetadata: () => Promise<number>,
 ): { background: Background; parts: ThreadParts } {
-  const { config, topology, shared, pinSlot } = task
+  const { config, topology, shared, pinSlot, node } = task
   const metadata = new MetadataClient(task.metadata)
   const throttle = new Throttle(systemClock, config.backgroundBandwidth)
   const parts = new ThreadParts({
     thread: 'background',
     pinSlot,
+    node,
     topology,
     shared,
     metadata,
@@ -109,6 +112,7 @@ function compose(
   })
   const environment = {
     metadata,
+    node,
     board: parts.board,
     pins: parts.pins,
     clock: systemClock,

@@ -39,6 +39,8 @@ export interface DataWorkerTask {
   topology: Topology
   shared: SharedState
   pinSlot: number
+  /** This node; undefined in a store of one node. */
+  node: number | undefined
   metadata: ClientConnection
   listen: WorkerListen | undefined
 }
@@ -82,7 +84,7 @@ class DataWorker {
   readonly #damage: DamageQueue
 
   constructor(task: DataWorkerTask, thread: string, log: Logger) {
-    const { config, topology, shared, pinSlot } = task
+    const { config, topology, shared, pinSlot, node } = task
     const metadata = new MetadataClient(task.metadata)
     this.#log = log
     this.metrics = new WorkerMetrics(thread)
@@ -94,6 +96,7 @@ class DataWorker {
     this.parts = new ThreadParts({
       thread,
       pinSlot,
+      node,
       topology,
       shared,
       metadata,
@@ -112,6 +115,7 @@ class DataWorker {
       placement: parts.placement,
       pins: parts.pins,
       dataIds: parts.dataIds,
+      node,
       set: (number) => parts.set(number),
       onError: (what, error) => {
         log.warn({ err: error }, what)

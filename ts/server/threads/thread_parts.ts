@@ -29,6 +29,8 @@ export interface ThreadPartsOptions {
   thread: string
   /** This thread's slot on the pin board. */
   pinSlot: number
+  /** This node; undefined in a store of one node. */
+  node: number | undefined
   topology: Topology
   shared: SharedState
   metadata: MetadataEngine
@@ -59,7 +61,10 @@ export class ThreadParts {
     this.board = new PinBoard(options.shared.pinBoard)
     this.board.claim(options.pinSlot)
     this.pins = new Pins(this.board, options.pinSlot)
-    this.dataIds = new DataIds(options.metadata, this.board, options.pinSlot, { worker: options.thread })
+    this.dataIds = new DataIds(options.metadata, this.board, options.pinSlot, {
+      worker: options.thread,
+      node: options.node,
+    })
     this.#table = DriveTable.over(options.shared.driveTable)
     this.#slabs = new SlabPool(options.memoryBytes)
     this.#topology = options.topology

@@ -12,6 +12,7 @@
  * known set).
  */
 import type { DriveNumber } from '../../drive/drive.js'
+import type { MetadataReader } from '../../meta/reader.js'
 import type { DriveRecord, GarbageEntry } from '../../meta/schema.js'
 import {
   eachLimited,
@@ -34,6 +35,14 @@ export interface CollectorOptions {
   graceMs?: number
   /** Pause after a pass that left nothing to do. */
   idleMs?: number
+}
+
+/** Sets that went with their node: in a store of several nodes, those that metadata does not know. */
+function removedSets(reader: MetadataReader): (set: number) => boolean {
+  const sets = reader.sets()
+  if (!sets.some((set) => set.node !== undefined)) return () => false
+  const known = new Set(sets.map((set) => set.number))
+  return (set) => !known.has(set)
 }
 
 type Cursor = Pick<GarbageEntry, 'order' | 'dataId'>
@@ -88,13 +97,19 @@ export class Collector implements BackgroundJob {
       // A snapshot may show a commit that is not published yet; the proof needs c <= published.
       position: Math.min(reader.position, reader.publishedPosition),
       drives: driveMap(reader),
+      elsewhere: new Set(
+        reader.sets().flatMap(({ number, node }) => (node === undefined || node === this.#env.node ? [] : [number])),
+      ),
+      removed: removedSets(reader),
     }))
     // The pins after the snapshot: this order is what the proof rests on.
     const limit = Math.min(page.position, this.#env.board.oldest(), this.#horizon(page.position))
     const ready = page.entries.filter((entry) => entry.order.index <= limit)
     const gone: GarbageEntry[] = []
-    await eachLimited(ready, PARALLEL, async (entry) => {
-      if (await this.#delete(entry, page.drives)) gone.push(entry)
+    // Each node deletes from its own drives; of a node that was removed nothing is left to delete.
+    const own = ready.filter((entry) => !page.elsewhere.has(entry.set))
+    await eachLimited(own, PARALLEL, async (entry) => {
+      if (page.removed(entry.set) || (await this.#delete(entry, page.drives))) gone.push(entry)
     })
     if (gone.length > 0) {
       const entries = gone.map(({ order, dataId }) => ({ order, dataId }))

@@ -49,7 +49,9 @@ export class EpochFence implements BackgroundJob {
   }
 
   async runSlice(): Promise<SliceEnd> {
-    const open = look(this.#env, (reader) => reader.epochs()).filter((epoch) => !epoch.fenced)
+    // Epochs of other nodes are on no board here. Those of no node are from before there were several.
+    const own = (node: number | undefined): boolean => node === undefined || node === this.#env.node
+    const open = look(this.#env, (reader) => reader.epochs()).filter((epoch) => !epoch.fenced && own(epoch.node))
     const board = this.#env.board.epochs()
     const now = this.#env.clock.now()
     const due: number[] = []

@@ -109,7 +109,8 @@ export class Healer implements BackgroundJob {
       }))
       this.#show(count)
       const now = this.#env.clock.now()
-      const due = entries.filter((entry) => (this.#pauses.get(hexId(entry.dataId))?.until ?? 0) <= now)
+      const paused = (entry: HealEntry): boolean => (this.#pauses.get(hexId(entry.dataId))?.until ?? 0) > now
+      const due = entries.filter((entry) => this.#env.set(entry.set) !== undefined && !paused(entry))
       await eachLimited(due, PARALLEL, (entry) => this.#heal(entry))
       const last = entries.at(-1)
       this.#cursor = entries.length < PAGE || last === undefined ? undefined : { set: last.set, dataId: last.dataId }

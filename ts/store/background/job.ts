@@ -29,6 +29,8 @@ export interface BackgroundJob {
 /** What the jobs of one thread work with. */
 export interface BackgroundEnvironment {
   metadata: MetadataEngine
+  /** This node; absent in a store of one node. Each node cares for its own sets and writer epochs. */
+  node?: number | undefined
   board: PinBoard
   /** The pins of this thread. */
   pins: Pins

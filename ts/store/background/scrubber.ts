@@ -118,7 +118,9 @@ export class Scrubber implements BackgroundJob {
   }
 
   #sets(): number[] {
+    const { node } = this.#env
     return look(this.#env, (reader) => reader.sets())
+      .filter((set) => node === undefined || set.node === node)
       .map((set) => set.number)
       .sort((a, b) => a - b)
   }
