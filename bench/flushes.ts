@@ -1,73 +1,88 @@
 /**
- * Durable flushes per PUT: fsync, fdatasync and sync_file_range counted by `strace -f -c` over a known number of PUTs,
- * once one after the other and once many at a time (where group commit pays). The server is slower under strace, so
- * these are counts only.
+ * Durable flushes per PUT: every call that flushes, counted by `strace -f -c` over a known number of PUTs, once one
+ * after the other and once 32 at a time (where group commit pays), less those of an idle life of the server. The server
+ * is slower under strace, so these are counts only.
  */
 import { spawnSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
-import { ROOT_KEYS, ServerProcess, makeDrives } from './load/server_process.js'
-import { runJob } from './http.js'
-import type { HttpPlan } from './http.js'
+import { runGenerator } from '../ts/cli/load/run_generator.js'
+import { sizeShown } from '../ts/cli/load/sizes.js'
+import { freshBucket, makeBucket, parseEndpoint } from '../ts/cli/load/target.js'
+import { interrupted, withDrives } from './lifetime.js'
+import { ROOT_KEYS } from './load/server_process.js'
+import type { Metrics } from './metrics.js'
+import { DRIVES, OWN, startServer } from './s3.js'
 
-export interface FlushRow {
-  connections: number
-  size: number
+export interface FlushPlan {
+  sizes: readonly number[]
   puts: number
-  flushes: number
-  perPut: number
+  workers: number
+  drivesIn: string | undefined
+  say: (line: string) => void
 }
 
-const CALLS = 'fsync,fdatasync,sync_file_range,syncfs,msync'
+const CALLS = 'fsync,fdatasync,sync_file_range,syncfs,sync,msync'
+const CLIENTS = [1, 32]
 
-/** Undefined with a reason when the machine has no strace that works. */
-export async function benchFlushes(
-  plan: HttpPlan,
-  puts: number,
-): Promise<{ rows: FlushRow[] } | { missing: string }> {
-  const probe = spawnSync('strace', ['-f', '-c', 'true'], { encoding: 'utf8' })
-  if (probe.error !== undefined) return { missing: 'strace is not installed' }
-  if (probe.status !== 0)
-    return { missing: `strace does not work here: ${probe.stderr.trim().split('\n')[0] ?? ''}` }
-  const rows: FlushRow[] = []
-  for (const size of [4096, 1 << 20]) {
-    for (const connections of [1, 32]) {
-      const idle = await countFlushes(plan, size, connections, 0)
-      const flushes = (await countFlushes(plan, size, connections, puts)) - idle
-      rows.push({ connections, size, puts, flushes, perPut: flushes / puts })
+/** Why there is nothing to count with; undefined when there is. */
+function missing(): string | undefined {
+  const probe = spawnSync('strace', ['-f', '-c', '-o', '/dev/null', 'true'], { encoding: 'utf8' })
+  if (probe.error !== undefined) return 'strace is not installed'
+  return probe.status === 0 ? undefined : `strace does not work here: ${probe.stderr.trim().split('\n')[0] ?? ''}`
+}
+
+/** Metrics `flushes.put.<size>.<clients>clients.per_put_flushes`; none, and a line that says why, without strace. */
+export async function runFlushes(plan: FlushPlan): Promise<Metrics> {
+  const why = missing()
+  if (why !== undefined) {
+    plan.say(`flushes are not counted: ${why}`)
+    return {}
+  }
+  const idle = await countFlushes(plan, 0, 1, 0)
+  const metrics: Metrics = {}
+  for (const size of plan.sizes) {
+    for (const clients of CLIENTS) {
+      const perPut = ((await countFlushes(plan, size, clients, plan.puts)) - idle) / plan.puts
+      metrics[`flushes.put.${sizeShown(size)}.${String(clients)}clients.per_put_flushes`] = perPut
+      plan.say(`put ${sizeShown(size)} ${String(clients)}clients: ${perPut.toFixed(2)} flushes for each`)
     }
   }
-  return { rows }
+  return metrics
 }
 
 /** Flushes of a whole life of the server on fresh drives: start, `puts` PUTs, stop. */
-async function countFlushes(
-  plan: HttpPlan,
-  size: number,
-  connections: number,
-  puts: number,
-): Promise<number> {
-  const place = makeDrives(4, plan.folder)
-  const folder = mkdtempSync(join(tmpdir(), 'ostraka-strace-'))
-  const file = join(folder, 'counts')
-  try {
-    const server = await ServerProcess.start({
-      drives: place.drives,
-      args: ['--workers', String(plan.workers), '--log-level', 'warn'],
-      wrapper: ['strace', '-f', '-c', '--seccomp-bpf', '-e', `trace=${CALLS}`, '-o', file],
-    })
-    const part = { keys: { ...ROOT_KEYS, region: 'us-east-1' }, warmUpMs: 0, measureMs: 0 }
-    await runJob(plan, server.endpoint, { ...part, operation: 'MAKE_BUCKET', connections: 1 })
-    if (puts > 0)
-      await runJob(plan, server.endpoint, { ...part, operation: 'PUT', size, objects: puts, connections })
-    await server.stop()
-    return readCounts(readFileSync(file, 'utf8'))
-  } finally {
-    place.remove()
-    rmSync(folder, { recursive: true, force: true })
-  }
+function countFlushes(plan: FlushPlan, size: number, clients: number, puts: number): Promise<number> {
+  return withDrives(DRIVES, plan.drivesIn, async (drives) => {
+    const folder = mkdtempSync(join(tmpdir(), 'ostraka-strace-'))
+    const remove = (): void => { rmSync(folder, { recursive: true, force: true }) }
+    process.once('exit', remove)
+    const file = join(folder, 'counts')
+    try {
+      const strace = ['strace', '-f', '-c', '--seccomp-bpf', '-e', `trace=${CALLS}`, '-o', file]
+      const server = await startServer(drives, plan.workers, strace)
+      try {
+        const address = parseEndpoint(server.endpoint)
+        const keys = { ...ROOT_KEYS, region: 'us-east-1' }
+        const bucket = freshBucket()
+        await makeBucket({ name: OWN, address, keys }, bucket)
+        if (puts > 0) {
+          await runGenerator({
+            address, keys, operation: 'PUT', bucket, prefix: 'p', objects: puts, size, connections: clients,
+            warmUpMs: 0, measureMs: 0,
+          }, interrupted)
+        }
+      } finally {
+        await server.stop()
+      }
+      return readCounts(readFileSync(file, 'utf8'))
+    } finally {
+      remove()
+      process.off('exit', remove)
+    }
+  })
 }
 
 /** strace's table: `% time  seconds  usecs/call  calls  [errors]  syscall`. */

@@ -1,61 +1,145 @@
-/** Results as Markdown tables, readable as they are. */
-import type { FlushRow } from './flushes.js'
-import type { HttpResult } from './http.js'
-import { kernelRatios } from './kernels.js'
-import type { KernelResult } from './kernels.js'
+/** A result as tables: the same ones for the terminal (Markdown, readable as it is) and for the report. */
+import { shown, shownUnit, unitOf } from './metrics.js'
+import type { Metrics } from './metrics.js'
+import type { Result } from './result.js'
+import type { Verdict } from './targets.js'
 
-function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const widths = head.map((h, i) => Math.max(h.length, ...rows.map((row) => (row[i] ?? '').length)))
+export interface Table {
+  title: string
+  /** What the reader must know beside it. */
+  about: string
+  head: readonly string[]
+  rows: readonly (readonly string[])[]
+}
+
+export function markdownTable(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const widths = head.map((h, i) => Math.max(h.length, 3, ...rows.map((row) => (row[i] ?? '').length)))
   const line = (cells: readonly string[]): string =>
     `| ${widths.map((w, i) => (i === 0 ? (cells[i] ?? '').padEnd(w) : (cells[i] ?? '').padStart(w))).join(' | ')} |`
   const rule = `| ${widths.map((w, i) => (i === 0 ? '-'.repeat(w) : `${'-'.repeat(w - 1)}:`)).join(' | ')} |`
   return [line(head), rule, ...rows.map(line)].join('\n')
 }
 
-function bytes(n: number): string {
-  return n >= 2 ** 20
-    ? `${String(n / 2 ** 20)} MiB`
-    : n >= 1024
-      ? `${String(n / 1024)} KiB`
-      : `${String(n)} B`
+export function markdown(tables: readonly Table[]): string {
+  return tables.map(({ title, about, head, rows }) => {
+    return `## ${title}\n\n${about === '' ? '' : `${about}\n\n`}${markdownTable(head, rows)}\n`
+  }).join('\n')
 }
 
-const whole = (n: number): string => Math.round(n).toString()
-const tenth = (n: number): string => n.toFixed(1)
-
-export function kernelTable(results: readonly KernelResult[]): string {
-  const names = Object.keys(results[0]?.gbPerSecond ?? {})
-  const rows = names.map((name) => [name, ...results.map((result) => tenth(result.gbPerSecond[name] ?? NaN))])
-  const figures = table(['', ...results.map((r) => r.kernel)], rows)
-  const ratios = Object.entries(kernelRatios(results)).map(([name, ratio]) => [name, ratio.toFixed(2)])
-  return `## Kernels, GB/s of data on one thread (1 MiB stripes)\n\n${figures}\n\n${table(['', 'ratio'], ratios)}\n`
+/** All tables of a result but that of its targets; parts that were not measured have none. */
+export function tablesOf({ metrics, notes }: Result): Table[] {
+  const kernels = kernelTable(metrics, notes['kernels.best'] ?? 'best')
+  const rest = ['index', 'placement', 'drive', 'flushes'].map((part) => partTable(metrics, part))
+  const all = [...kernels, ...rest, ...s3Tables(metrics)]
+  return all.filter(({ rows }) => rows.length > 0)
 }
 
-export function httpTable(result: HttpResult): string {
-  const rows = result.rows.map((row) => {
-    const [store, bare] = [row.store.requests / row.store.seconds, row.bare.requests / row.bare.seconds]
-    return [
-      row.operation === 'LIST' ? 'LIST, pages of 1,000' : `${row.operation} ${bytes(row.size)}`,
-      tenth(store),
-      tenth(row.store.bytes / row.store.seconds / 1e6),
-      tenth(row.store.p50Ms),
-      tenth(row.store.p99Ms),
-      whole(bare),
-      tenth((100 * store) / bare),
-    ]
+export function targetTable(verdicts: readonly Verdict[]): Table {
+  return {
+    title: 'Targets',
+    about: '',
+    head: ['target', 'limit', 'figure', 'unit', ''],
+    rows: verdicts.map(({ section, text, limit, figure, unit, met }) => {
+      return [`${section}: ${text}`, limit, shown(figure), unit, met]
+    }),
+  }
+}
+
+function kernelTable(metrics: Metrics, best: string): Table[] {
+  const found = Object.keys(metrics).flatMap((name) => {
+    const match = /^kernels\.([^.]+)\.([^.]+)\.GB_per_s$/.exec(name)
+    return match === null ? [] : [{ what: match[1] ?? '', kernel: match[2] ?? '' }]
   })
-  const head = ['', 'requests/s', 'MB/s', 'p50 ms', 'p99 ms', 'bare requests/s', '% of bare']
-  const about = `${String(result.drives)} drives, ${String(result.workers)} workers, ${String(result.connections)} connections (8 for large objects)`
-  return `## HTTP: ${about}\n\n${table(head, rows)}\n\nPeak anonymous memory of the server: ${tenth(result.peakAnonymousBytes / 2 ** 20)} MiB\n`
+  const kernels = [...new Set(found.map(({ kernel }) => kernel))]
+  const whats = [...new Set(found.map(({ what }) => what))]
+  const rows = whats.map((what) => [
+    words(what), ...kernels.map((kernel) => shown(metrics[`kernels.${what}.${kernel}.GB_per_s`])),
+  ])
+  const ratios = Object.keys(metrics).filter((name) => /^kernels\.[^.]+\.ratio$/.test(name))
+  return [
+    {
+      title: 'Kernels, GB/s of data on one thread', about: '',
+      head: ['', ...kernels.map((kernel) => (kernel === 'best' ? best : kernel))], rows,
+    },
+    {
+      title: 'Kernels against each other', about: 'Figures of the same run.', head: ['', 'ratio'],
+      rows: ratios.map((name) => [words(name.split('.')[1] ?? ''), shown(metrics[name])]),
+    },
+  ]
 }
 
-export function flushTable(result: { rows: FlushRow[] } | { missing: string }): string {
-  if ('missing' in result) return `## Durable flushes per PUT\n\nNot measured: ${result.missing}.\n`
-  const rows = result.rows.map((row) => [
-    `${bytes(row.size)}, ${String(row.connections)} at a time`,
-    String(row.puts),
-    String(row.flushes),
-    row.perPut.toFixed(2),
-  ])
-  return `## Durable flushes per PUT (all drives and metadata copies together)\n\n${table(['', 'PUTs', 'flushes', 'per PUT'], rows)}\n`
+/** Where the row's part of a name ends and the column's begins, of the components after the part's name. */
+const SPLIT: Record<string, (rest: readonly string[]) => [row: readonly string[], column: readonly string[]]> = {
+  // strategy, targets | what
+  placement: (rest) => [rest.slice(0, 2), rest.slice(2)],
+  // what | entries
+  index: (rest) => (/^\d+$/.test(rest[0] ?? '') ? [rest.slice(1), rest.slice(0, 1)] : [rest, []]),
+  // size, at a time | operation
+  drive: (rest) => [rest.slice(0, -1), rest.slice(-1)],
+  flushes: (rest) => [rest.slice(0, -1), []],
+}
+
+/** Rows and columns as the part's names want them; figures that stand alone have the column `figure`. */
+function partTable(metrics: Metrics, part: string): Table {
+  const cells = Object.keys(metrics).filter((name) => name.startsWith(`${part}.`)).map((name) => {
+    const unit = unitOf(name) ?? ''
+    const rest = name.slice(part.length + 1, name.length - unit.length - (unit === '' ? 0 : 1)).split('.')
+    const [row, column] = SPLIT[part]?.(rest) ?? [rest, []]
+    const inRow = part === 'index' || column.length === 0
+    const [rowUnit, columnUnit] = inRow ? [shownUnit(name), ''] : ['', shownUnit(name)]
+    const title = column.length === 0 ? 'figure' : `${words(column.join(' '))} ${columnUnit}`.trim()
+    return { name, row: `${words(row.join(' '))}${rowUnit === '' ? '' : `, ${rowUnit}`}`, column: title }
+  })
+  const columns = [...new Set(cells.map(({ column }) => column))]
+  const rows = [...new Set(cells.map(({ row }) => row))]
+  const byPlace = new Map(cells.map(({ name, row, column }) => [`${row}\n${column}`, metrics[name]]))
+  return {
+    title: titles[part] ?? part, about: '', head: ['', ...columns],
+    rows: rows.map((row) => [row, ...columns.map((column) => {
+      const value = byPlace.get(`${row}\n${column}`)
+      return value === undefined ? '' : shown(value)
+    })]),
+  }
+}
+
+const titles: Record<string, string> = {
+  index: 'Shard index', placement: 'Placement', drive: 'One drive', flushes: 'Durable flushes per PUT',
+}
+
+const words = (name: string): string => name.replaceAll('_', ' ').replaceAll('.', ' ')
+
+export interface S3Cell {
+  operation: string
+  what: string
+  clients: number
+  /** '' for our own. */
+  server: string
+  /** The metric's name up to its unit. */
+  base: string
+}
+
+export function s3Cells(metrics: Metrics): S3Cell[] {
+  return Object.keys(metrics).flatMap((name) => {
+    const match = /^(s3\.(\w+)\.(\w+)\.(\d+)clients(?:\.([A-Za-z][\w-]*))?)\.ops_per_s$/.exec(name)
+    if (match === null) return []
+    const [, base = '', operation = '', what = '', clients = '', server = ''] = match
+    return [{ operation, what, clients: Number(clients), server, base }]
+  })
+}
+
+/** One table for each operation, servers beside each other. */
+function s3Tables(metrics: Metrics): Table[] {
+  const cells = s3Cells(metrics)
+  const operations = [...new Set(cells.map(({ operation }) => operation))]
+  return operations.map((operation) => {
+    const rows = cells.filter((cell) => cell.operation === operation).map(({ what, clients, server, base }) => [
+      `${what}, ${String(clients)} clients`,
+      server === '' ? 'ostraka' : server,
+      ...['ops_per_s', 'MB_per_s', 'p50_ms', 'p99_ms', 'percent_of_bare', 'server_cores', 'generator_cores']
+        .map((ending) => shown(metrics[`${base}.${ending}`])),
+      shown(metrics[`${base}.errors`] ?? 0),
+    ])
+    const head = ['', 'server', 'ops/s', 'MB/s', 'p50 ms', 'p99 ms', '% of bare', 'server cores', 'generator cores', 'errors']
+    return { title: `S3 ${operation.toUpperCase()}`, about: '', head, rows }
+  })
 }

@@ -22,6 +22,10 @@ export interface StartOptions {
   wrapper?: readonly string[]
   /** The command's main.js, when it is not the one compiled beside this file. */
   main?: string
+  /** The server gets a process group of its own: no interrupt from a terminal, and all of it killed at our exit. */
+  group?: boolean
+  /** Gives up waiting for the server to be ready. */
+  signal?: AbortSignal
 }
 
 export const ROOT_KEYS = { accessKey: 'e2e-access-key', secretKey: 'e2e-secret-key-0123456789' }
@@ -86,7 +90,11 @@ export class ServerProcess {
         ...options.env,
       },
       stdio: ['ignore', 'pipe', 'pipe'],
+      detached: options.group === true,
     })
+    const kill = (): void => { killAll(child, options.group === true) }
+    // A test that failed leaves its server behind: it must neither keep this process nor outlive it.
+    process.once('exit', kill)
     const output: string[] = []
     child.stdout.on('data', (data: Buffer) => {
       keep(output, data)
@@ -96,14 +104,13 @@ export class ServerProcess {
     })
     const exited = new Promise<Exit>((resolve) => {
       child.once('close', (code, signal) => {
+        process.off('exit', kill)
         resolve({ code, signal })
       })
     })
     try {
-      const ready = await waitForReady(readyFile, exited, output, child)
-      // A test that failed leaves its server behind: it must neither keep this process nor outlive it.
+      const ready = await waitForReady(readyFile, exited, output, kill, options.signal)
       setReferenced(child, false)
-      process.once('exit', () => child.kill('SIGKILL'))
       return new ServerProcess(child, ready, exited, output)
     } finally {
       rmSync(folder, { recursive: true, force: true })
@@ -143,6 +150,18 @@ export class ServerProcess {
   }
 }
 
+function killAll(child: ChildProcess, group: boolean): void {
+  if (!group || child.pid === undefined) {
+    child.kill('SIGKILL')
+    return
+  }
+  try {
+    process.kill(-child.pid, 'SIGKILL')
+  } catch {
+    // Gone already.
+  }
+}
+
 function setReferenced(child: ChildProcess, referenced: boolean): void {
   for (const handle of [child, child.stdout as Socket | null, child.stderr as Socket | null]) {
     if (referenced) handle?.ref()
@@ -172,7 +191,8 @@ async function waitForReady(
   file: string,
   exited: Promise<Exit>,
   output: string[],
-  child: ChildProcess,
+  kill: () => void,
+  signal: AbortSignal | undefined,
 ): Promise<Ready> {
   let exit: Exit | undefined
   void exited.then((e) => {
@@ -181,9 +201,14 @@ async function waitForReady(
   for (const until = Date.now() + START_MS; Date.now() < until;) {
     if (existsSync(file)) return JSON.parse(readFileSync(file, 'utf8')) as Ready
     if (exit !== undefined) throw new StartFailure(exit, output.join(''))
+    if (signal?.aborted === true) {
+      kill()
+      await exited
+      signal.throwIfAborted()
+    }
     await new Promise((resolve) => setTimeout(resolve, 20))
   }
-  child.kill('SIGKILL')
+  kill()
   throw new Error(`the server was not ready in time:\n${output.join('')}`)
 }
 

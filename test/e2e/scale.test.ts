@@ -10,8 +10,9 @@ import {
 import type { ListObjectsV2CommandInput, S3Client } from '@aws-sdk/client-s3'
 import { Upload } from '@aws-sdk/lib-storage'
 
-import { runGenerator } from '../../bench/http.js'
 import { ROOT_KEYS, ServerProcess, makeDrives } from '../../bench/load/server_process.js'
+import { runGenerator } from '../../ts/cli/load/run_generator.js'
+import { parseEndpoint } from '../../ts/cli/load/target.js'
 import {
   LONG,
   REGION,
@@ -84,8 +85,7 @@ test(`${String(UPLOADS)} uploads of 64 MiB at once stay below 700 MiB of memory`
   await withServer(async (server) => {
     const peak = await peakMemory(server, async () => {
       await runGenerator({
-        host: '127.0.0.1',
-        port: Number(new URL(server.endpoint).port),
+        address: parseEndpoint(server.endpoint),
         keys: { ...ROOT_KEYS, region: REGION },
         operation: 'PUT',
         bucket: 'scale',
@@ -119,8 +119,7 @@ async function paginate(s3: S3Client, input: Partial<ListObjectsV2CommandInput>)
 test(`a listing of ${String(KEYS)} keys is complete and in order, in every form and under writes`, async (t) => {
   await withServer(async (server, s3) => {
     await runGenerator({
-      host: '127.0.0.1',
-      port: Number(new URL(server.endpoint).port),
+      address: parseEndpoint(server.endpoint),
       keys: { ...ROOT_KEYS, region: REGION },
       operation: 'PUT',
       bucket: 'scale',

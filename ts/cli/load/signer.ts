@@ -1,5 +1,6 @@
 /**
- * Signature V4 by header, for the load generator: the signing key is derived once, the rest is a few HMACs a request.
+ * Signature V4 by header, for the load generator: the signing key is derived once a day, the rest is a few hashes for
+ * each request.
  */
 import { createHash, createHmac } from 'node:crypto'
 
@@ -31,12 +32,14 @@ export class Signer {
     const day = time.slice(0, 8)
     const scope = `${day}/${this.#keys.region}/s3/aws4_request`
     const names = 'host;x-amz-content-sha256;x-amz-date'
-    const canonical = `${method}\n${path}\n${query}\nhost:${host}\nx-amz-content-sha256:${payloadHash}\nx-amz-date:${time}\n\n${names}\n${payloadHash}`
+    const signed = `host:${host}\nx-amz-content-sha256:${payloadHash}\nx-amz-date:${time}\n`
+    const canonical = `${method}\n${path}\n${query}\n${signed}\n${names}\n${payloadHash}`
     const toSign = `AWS4-HMAC-SHA256\n${time}\n${scope}\n${sha256Hex(canonical)}`
     const signature = createHmac('sha256', this.#keyOf(day)).update(toSign).digest('hex')
+    const credential = `${this.#keys.accessKey}/${scope}`
     return (
       `host: ${host}\r\nx-amz-content-sha256: ${payloadHash}\r\nx-amz-date: ${time}\r\n` +
-      `authorization: AWS4-HMAC-SHA256 Credential=${this.#keys.accessKey}/${scope},SignedHeaders=${names},Signature=${signature}\r\n`
+      `authorization: AWS4-HMAC-SHA256 Credential=${credential},SignedHeaders=${names},Signature=${signature}\r\n`
     )
   }
 

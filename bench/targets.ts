@@ -1,0 +1,102 @@
+/** The figures that this project has promised, each with its limit, and whether a run met them. */
+import type { Metrics } from './metrics.js'
+
+export interface Target {
+  section: string
+  text: string
+  /** Undefined when the run did not measure it. */
+  figure: (metrics: Metrics) => number | undefined
+  limit: number
+  sense: 'at least' | 'at most'
+  unit: string
+}
+
+export interface Verdict {
+  section: string
+  text: string
+  limit: string
+  /** Absent when it was not measured. */
+  figure?: number
+  unit: string
+  met: 'met' | 'not met' | 'not measured'
+}
+
+const named = (name: string) => (metrics: Metrics): number | undefined => metrics[name]
+
+function atLeast(section: string, text: string, limit: number, unit: string, figure: Target['figure']): Target {
+  return { section, text, limit, unit, figure, sense: 'at least' }
+}
+
+function atMost(section: string, text: string, limit: number, unit: string, figure: Target['figure']): Target {
+  return { section, text, limit, unit, figure, sense: 'at most' }
+}
+
+/** The lowest quotient of `best` to ISA-L over the codes, but for those that other targets name. */
+function worstAgainstIsal(metrics: Metrics): number | undefined {
+  const pairs = Object.keys(metrics).flatMap((name) => {
+    const match = /^kernels\.((?:encode|reconstruct)_\d+\+\d+(?:_\d+_lost)?)\.best\.GB_per_s$/.exec(name)
+    const [best, isal] = [metrics[name], metrics[`kernels.${match?.[1] ?? ''}.isal.GB_per_s`]]
+    return match === null || best === undefined || isal === undefined ? [] : [best / isal]
+  })
+  return pairs.length === 0 ? undefined : Math.min(...pairs)
+}
+
+/** A rate against 15 GB/s or the speed of memory, whichever is less. */
+function checksum(name: string): Target['figure'] {
+  return (metrics) => {
+    const [rate, memory] = [metrics[`kernels.${name}.best.GB_per_s`], metrics['kernels.memcpy.best.GB_per_s']]
+    return rate === undefined || memory === undefined ? undefined : rate / Math.min(15, memory)
+  }
+}
+
+function rebuild(metrics: Metrics): number | undefined {
+  const builds = ['build', 'add.rebuild', 'remove.rebuild', 'weight.rebuild']
+    .map((what) => metrics[`placement.slots.1000.${what}_ms`])
+  return builds.includes(undefined) ? undefined : Math.max(...builds.map((ms) => ms ?? 0))
+}
+
+function selectToRead(metrics: Metrics): number | undefined {
+  const [select, read] = [metrics['placement.slots.1000.select_ns'], metrics['placement.typedArrayRead_ns']]
+  return select === undefined || read === undefined ? undefined : select / read
+}
+
+function slotsMovement(metrics: Metrics): number | undefined {
+  const moved = Object.entries(metrics).filter(([name]) => /^placement\.slots\.\d+\.\w+\.movement_times$/.test(name))
+  return moved.length === 0 ? undefined : Math.max(...moved.map(([, times]) => times))
+}
+
+/** Seconds for a million shards, from those that there were. */
+function startUp(metrics: Metrics): number | undefined {
+  const [shards, ms] = [metrics['drive.startup.shards_count'], metrics['drive.startup.ready_ms']]
+  return shards === undefined || ms === undefined ? undefined : (ms / 1000) * (1e6 / shards)
+}
+
+export const TARGETS: readonly Target[] = [
+  atLeast('kernels', 'encode 8+4 in L2, best to ISA-L', 1.25, 'x', named('kernels.encode_8+4_in_L2_best_to_ISA-L.ratio')),
+  atLeast('kernels', 'encode 8+4 out of L2, best to ISA-L', 1, 'x', named('kernels.encode_8+4_best_to_ISA-L.ratio')),
+  atLeast('kernels', 'decode 8+4 with 4 lost, to encode', 1, 'x', named('kernels.reconstruct_8+4_4_lost_to_encode_8+4.ratio')),
+  atLeast('kernels', 'the code where best does worst against ISA-L (1, less 10% noise)', 0.9, 'x', worstAgainstIsal),
+  atLeast('kernels', 'seal 8+4 to encode and checksums apart', 2, 'x', named('kernels.seal_8+4_to_encode_and_checksums_apart.ratio')),
+  atLeast('kernels', 'MD5 of 16 streams to one OpenSSL stream', 4, 'x', named('kernels.MD5_of_16_streams_to_one_OpenSSL_stream.ratio')),
+  atLeast('kernels', 'MD5 of a lone stream to OpenSSL (1, less 3% noise)', 0.97, 'x', named('kernels.MD5_of_one_stream_to_OpenSSL.ratio')),
+  atLeast('kernels', 'CRC32C to 15 GB/s, or memory if slower', 1, 'x', checksum('CRC32C')),
+  atLeast('kernels', 'CRC64NVME to 15 GB/s, or memory if slower', 1, 'x', checksum('CRC64NVME')),
+  atMost('placement', 'select to one read of a typed array', 2, 'x', selectToRead),
+  atMost('placement', 'slots: the slowest (re)build, 655,373 slots, 1,000 targets', 200, 'ms', rebuild),
+  atMost('placement', 'slots: most movement against the ideal', 1, 'x', slotsMovement),
+  atMost('drive', 'ready with a million shards on a drive', 5, 's', startUp),
+  atMost('flushes', 'durable flushes per PUT of 4 KiB, 32 at a time', 0.8, 'flushes', named('flushes.put.4KiB.32clients.per_put_flushes')),
+  atLeast('s3', 'PUT of 4 KiB, 32 clients, of a bare node:http server', 10, '%', named('s3.put.4KiB.32clients.percent_of_bare')),
+  atLeast('s3', 'GET of 4 KiB, 32 clients, of a bare node:http server', 25, '%', named('s3.get.4KiB.32clients.percent_of_bare')),
+]
+
+/** In the order of TARGETS. Figures within a thousandth of the limit count as on it. */
+export function judge(metrics: Metrics, targets: readonly Target[] = TARGETS): Verdict[] {
+  return targets.map(({ section, text, figure, limit, sense, unit }) => {
+    const value = figure(metrics)
+    const shown = { section, text, unit, limit: `${sense} ${String(limit)}` }
+    if (value === undefined || Number.isNaN(value)) return { ...shown, met: 'not measured' }
+    const met = sense === 'at least' ? value >= limit * 0.999 : value <= limit * 1.001
+    return { ...shown, figure: value, met: met ? 'met' : 'not met' }
+  })
+}
