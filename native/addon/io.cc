@@ -381,6 +381,26 @@ Napi::Value Take(const Napi::CallbackInfo& info) {
   return env.Undefined();
 }
 
+// ioReadNow(client, file, offset, into): true when `into` was filled from the page cache, without waiting
+Napi::Value ReadNow(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  Args args(info);
+  int64_t client, file, offset;
+  View into;
+  if (!args.Integer(0, "client", 1, INT64_C(1) << 53, &client) ||
+      !args.Integer(1, "file", 1, INT64_C(1) << 53, &file) ||
+      !args.Integer(2, "offset", 0, INT64_C(1) << 53, &offset) || !args.Bytes(3, "into", Args::kAnyLength, &into)) {
+    return env.Undefined();
+  }
+  IoEnvironment* io = Io(env);
+  if (io == nullptr) return Napi::Boolean::New(env, false);
+  const auto drive = io->clients.find(static_cast<uint64_t>(client));
+  const bool read = drive != io->clients.end() &&
+                    drive->second->ReadNow(static_cast<uint64_t>(client), file, static_cast<uint64_t>(offset),
+                                           into.data, into.length) == 0;
+  return Napi::Boolean::New(env, read);
+}
+
 // ioExpire(client, id): 0 it never started, 1 it was running, 2 it is complete and will be delivered, 3 unknown
 Napi::Value Expire(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
@@ -433,6 +453,7 @@ void InitIo(Napi::Env env, Napi::Object exports) {
   Export<Open>(env, exports, "ioOpen");
   Export<Submit>(env, exports, "ioSubmit");
   Export<Take>(env, exports, "ioTake");
+  Export<ReadNow>(env, exports, "ioReadNow");
   Export<Expire>(env, exports, "ioExpire");
   Export<Close>(env, exports, "ioClose");
   Export<Exit>(env, exports, "ioExit");

@@ -54,6 +54,20 @@ int Drive::Submit(std::shared_ptr<Batch> batch) {
   return 0;
 }
 
+int Drive::ReadNow(uint64_t client, int64_t handle, uint64_t offset, uint8_t* into, size_t size) {
+  std::shared_ptr<File> file = FileOf(client, handle);
+  if (!file) return EBADF;
+  const int error = ReadCached(*file, offset, into, size);
+  const std::lock_guard lock(mutex_);
+  // Closed meanwhile: the last one to let go closes the descriptor, which may wait, so a thread of the drive does it.
+  if (file.use_count() == 1) {
+    dropped_.push_back(std::move(file));
+    work_.notify_one();
+  }
+  file.reset();
+  return error;
+}
+
 State Drive::Expire(Batch& batch) {
   const std::lock_guard lock(mutex_);
   const State before = batch.state.load();
@@ -201,7 +215,7 @@ int Drive::RunOne(Batch& batch, Operation& operation, Result* result) {
     return OnNames(root->get(), operation, result);
   }
   const int64_t handle = operation.file == kLastOpened && !batch.opened.empty() ? batch.opened.back() : operation.file;
-  const std::shared_ptr<File> file = FileOf(batch, handle);
+  const std::shared_ptr<File> file = FileOf(batch.client, handle);
   if (!file) return EBADF;
   if (operation.kind == Kind::kClose) {
     CloseFiles({handle});
@@ -247,10 +261,10 @@ int Drive::Open(Batch& batch, const Operation& operation, Result* result) {
   return 0;
 }
 
-std::shared_ptr<File> Drive::FileOf(const Batch& batch, int64_t handle) {
+std::shared_ptr<File> Drive::FileOf(uint64_t client, int64_t handle) {
   const std::lock_guard lock(mutex_);
   const auto found = files_.find(handle);
-  return found == files_.end() || found->second.client != batch.client ? nullptr : found->second.file;
+  return found == files_.end() || found->second.client != client ? nullptr : found->second.file;
 }
 
 /// Closing happens here, outside of the mutex, unless another thread still uses the file.

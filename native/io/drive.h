@@ -70,6 +70,10 @@ class Drive : public std::enable_shared_from_this<Drive> {
   /// 0, or an errno: EAGAIN (a bound is reached), ETIMEDOUT (all threads are stuck), ESHUTDOWN. Counts `bytes`.
   int Submit(std::shared_ptr<Batch> batch);
 
+  /// Reads in the calling thread what the page cache holds of an open file of this client: 0 when all of it was read,
+  /// else an errno and nothing is known of `into`. Takes no thread of the drive and never waits for the medium.
+  int ReadNow(uint64_t client, int64_t handle, uint64_t offset, uint8_t* into, size_t size);
+
   /// Gives the batch up. kDone: too late, it is complete. Else what it was doing: kQueued (never starts) or kRunning.
   State Expire(Batch& batch);
 
@@ -91,7 +95,7 @@ class Drive : public std::enable_shared_from_this<Drive> {
   int RunOne(Batch& batch, Operation& operation, Result* result);
   int OnFile(Operation& operation, const File& file, Result* result);
   int Open(Batch& batch, const Operation& operation, Result* result);
-  std::shared_ptr<File> FileOf(const Batch& batch, int64_t handle);
+  std::shared_ptr<File> FileOf(uint64_t client, int64_t handle);
   int Root(std::shared_ptr<Descriptor>* root);
   int Refresh();
   int Lock(Result* result);

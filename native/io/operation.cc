@@ -165,6 +165,16 @@ int Read(const File& file, uint64_t offset, uint8_t* into, size_t size, uint64_t
   return file.direct ? ReadDirect(fd, offset, into, size, found) : ReadPlain(fd, offset, into, size, found);
 }
 
+int ReadCached(const File& file, uint64_t offset, uint8_t* into, size_t size) {
+  if (file.direct) return EOPNOTSUPP;
+  iovec vector = {into, size};
+  const ssize_t count =
+      Retry([&] { return preadv2(file.descriptor.get(), &vector, 1, static_cast<off_t>(offset), RWF_NOWAIT); });
+  if (count < 0) return errno;
+  // What is cached may end before what was asked for does, and so may the file: the drive's own threads tell which.
+  return static_cast<size_t>(count) == size ? 0 : EAGAIN;
+}
+
 int Write(const File& file, uint64_t offset, const uint8_t* from, size_t size) {
   if (file.direct) return EINVAL;
   size_t done = 0;

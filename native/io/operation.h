@@ -99,6 +99,9 @@ struct File {
 
 int OpenFile(int root, const std::string& path, uint32_t flags, std::shared_ptr<File>* out);
 int Read(const File& file, uint64_t offset, uint8_t* into, size_t size, uint64_t* found);
+/// All `size` bytes, if the page cache has them: else EAGAIN, and EOPNOTSUPP where the file system cannot tell. Does
+/// not wait for the drive.
+int ReadCached(const File& file, uint64_t offset, uint8_t* into, size_t size);
 int Write(const File& file, uint64_t offset, const uint8_t* from, size_t size);
 /// Writes back and drops the file's pages; `gone` says whether they were seen to be gone.
 int DropCache(const File& file, bool* gone);

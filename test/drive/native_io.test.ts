@@ -291,6 +291,34 @@ describe('native DriveIo', () => {
     await io.close()
   })
 
+  it('reads at once what the page cache holds, and leaves everything else to the drive', async (context) => {
+    const path = newRoot()
+    const io = new NativeDriveIo(path)
+    const other = new NativeDriveIo(path)
+    const written = bytes(10_000, 5)
+    const [file] = await io.run([
+      { op: 'open', path: 'x', mode: 'create' }, { op: 'write', file: LAST_OPENED, offset: 0, from: [written] },
+      { op: 'sync', file: LAST_OPENED },
+    ]) as [number]
+    const into = new Uint8Array(5000)
+    if (!io.readNow(file, 3000, into)) context.diagnostic('this file system cannot read without waiting')
+    else assert.deepEqual(into, written.slice(3000, 8000))
+    assert.equal(io.readNow(file, 5001, into), false, 'beyond the end')
+    assert.equal(other.readNow(file, 0, into), false, 'the file of another client')
+    assert.equal(io.readNow(file + 1000, 0, into), false, 'no file')
+    const [gone] = await io.run([{ op: 'dropCache', file }])
+    if (gone === 1) assert.equal(io.readNow(file, 0, into), false, 'not cached')
+    assert.equal((await io.run([{ op: 'read', file, offset: 0, into }]))[0], 5000)
+    assert.deepEqual(into, written.slice(0, 5000))
+    const [direct] = await io.run([{ op: 'open', path: 'x', mode: 'read', direct: true }]).catch(() => [undefined])
+    if (typeof direct === 'number') assert.equal(io.readNow(direct, 0, into), false, 'past the cache')
+    await io.run([{ op: 'close', file }])
+    assert.equal(io.readNow(file, 0, into), false, 'closed')
+    await io.close()
+    assert.equal(io.readNow(file, 0, into), false)
+    await other.close()
+  })
+
   it('closes files and takes nothing more once it is closed', async () => {
     const path = newRoot()
     const io = new NativeDriveIo(path)

@@ -213,6 +213,22 @@ describe('simulated I/O', () => {
     assert.deepEqual(await readAll(target, 'x'), Uint8Array.of(0, 0x10, 0))
   })
 
+  it('may read at once what the drive would read, and never while a fault is in wait', async () => {
+    const target = drive(3)
+    const io = target.connect()
+    const [file] = await io.run(put('x', bytes(3, 7)).slice(0, 2)) as [number]
+    const into = new Uint8Array(3)
+    const answers = Array.from({ length: 32 }, () => io.readNow(file, 0, into))
+    assert.deepEqual([...new Set(answers)].sort(), [false, true])
+    assert.deepEqual(into, bytes(3, 7))
+    const remove = target.addFault({ op: 'read', fault: { hang: true } })
+    assert.ok(Array.from({ length: 32 }, () => io.readNow(file, 0, into)).every((answer) => !answer))
+    remove()
+    assert.equal(io.readNow(file, 1, into), false)
+    io.die()
+    assert.equal(io.readNow(file, 0, into), false)
+  })
+
   it('does the same things in the same order with the same seed', async () => {
     const trace = async (): Promise<string> => {
       const target = drive(42)

@@ -116,6 +116,11 @@ export interface Drive {
   createShard(header: ShardHeader): Promise<ShardWriter>
   /** Opens a shard; one submission that also reads the first block when it is small. ShardError 'missing' if absent. */
   openShard(dataId: DataId, options?: ReadOptions): Promise<ShardReader>
+  /**
+   * Copies a block of a shard, verified, into `into` (as long as the block) in the calling thread, if that takes no
+   * waiting. False: nothing is known of `into`; `openShard` gives the block or tells what the matter is.
+   */
+  readBlockNow?(dataId: DataId, shard: number, block: number, into: Uint8Array): boolean
   /** True when something was deleted. Allowed on a full drive. Durable when it resolves. */
   deleteShard(dataId: DataId): Promise<boolean>
   /** Shards with data id greater than `after` (undefined: from the start), ordered by data id, at most `limit`. */

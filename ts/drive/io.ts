@@ -66,6 +66,11 @@ export interface RunOptions {
 export interface DriveIo {
   /** Rejects with IoError naming the first operation that failed. Files that this batch opened are then closed. */
   run(ops: readonly IoOp[], options?: RunOptions): Promise<IoResult[]>
+  /**
+   * Fills `into` from an open file in the calling thread if that takes no waiting, as for what the page cache holds.
+   * False: nothing is known of `into`, and only `run` can tell what the matter is. Says nothing of the drive's health.
+   */
+  readNow?(file: FileHandle, offset: number, into: Uint8Array): boolean
   /** Takes the advisory lock of the whole drive (file `lock`), false when another process holds it. */
   lock(): Promise<boolean>
   /**

@@ -7,10 +7,11 @@
  */
 import { resolve } from 'node:path'
 import {
-  type DriveIo, IoError, type IoOp, type IoResult, isDrivePath, type RunOptions,
+  type DriveIo, type FileHandle, IoError, type IoOp, type IoResult, isDrivePath, type RunOptions,
 } from './io.js'
 import {
-  closeDrive, Flag, IoBatch, Kind, MAX_BUFFERS, MAX_OPERATIONS, openDrive, type RawCompletion, RawIoError, submit,
+  closeDrive, Flag, IoBatch, Kind, MAX_BUFFERS, MAX_OPERATIONS, openDrive, type RawCompletion, RawIoError, readNow,
+  submit,
 } from '../native/io.js'
 
 export interface NativeDriveIoOptions {
@@ -47,6 +48,10 @@ export class NativeDriveIo implements DriveIo {
     const batch = encode(ops)
     const completion = await this.#submit(batch, options, (index) => ops[index]?.op ?? 'run')
     return decode(ops, completion)
+  }
+
+  readNow(file: FileHandle, offset: number, into: Uint8Array): boolean {
+    return !this.#closed && readNow(this.#client, file, offset, into)
   }
 
   async lock(): Promise<boolean> {

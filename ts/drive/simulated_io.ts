@@ -109,6 +109,11 @@ export class SimulatedDrive {
     }
   }
 
+  /** Some fault has been added and not been removed. */
+  get faulty(): boolean {
+    return this.#rules.length > 0
+  }
+
   /** The process is killed: its connections die, everything live stays. */
   kill(): void {
     for (const io of this.#connections) io.die()
@@ -215,6 +220,14 @@ export class SimulatedIo implements DriveIo {
       ;(batch.background ? this.#background : this.#foreground).push(batch)
       this.#wake()
     })
+  }
+
+  /** Half of what could be answered at once is said to have to wait, and everything while a fault is in wait. */
+  readNow(file: FileHandle, offset: number, into: Uint8Array): boolean {
+    const open = this.#files.get(file)
+    const quiet = !this.#dead && !this.#drive.missing && !this.#drive.faulty
+    if (open === undefined || open.direct || !quiet || this.#drive.random() < 0.5) return false
+    return read(open, offset, into) === into.length
   }
 
   lock(): Promise<boolean> {

@@ -69,6 +69,10 @@ export interface ErasureSet {
    * The yielded buffers belong to the caller.
    */
   read(part: PartRead): AsyncIterable<Uint8Array>
+  /**
+   * The same bytes at once, when they are few and can be had without waiting; undefined otherwise, for whatever reason.
+   */
+  readNow?(part: PartRead): Uint8Array | undefined
   /** Deletes the shards of a part from all reachable drives; numbers of drives that could not be reached. */
   delete(location: { dataId: DataId; set: number; drives: readonly DriveNumber[] }): Promise<DriveNumber[]>
   /** Checks every shard of a part on the medium (or from the page cache); returns the bad and missing ones. */

@@ -13,6 +13,7 @@ import type { Damage, ErasureSet, HealResult, PartLocation, PartRead, PartWrite 
 import { ErasureError } from './erasure_set.js'
 import { healPart } from './part_healer.js'
 import { readPart } from './part_reader.js'
+import { readNow } from './read_now.js'
 import { writePart } from './part_writer.js'
 import { ShardSources, checkLocation } from './shard_sources.js'
 import type { SlabPool } from './slab.js'
@@ -133,6 +134,12 @@ export class LocalSet implements ErasureSet {
     const sources = this.#sources(part.location, { background: part.background ?? false, medium: false })
     this.#speeds.refresh(this.#drives)
     return readPart({ clock, slabs, groupBytes, speeds: this.#speeds }, sources, part)
+  }
+
+  readNow({ location, offset, length }: PartRead): Uint8Array | undefined {
+    checkLocation(location)
+    if (location.set !== this.number) return undefined
+    return readNow(location, offset, length, (number) => this.#byNumber.get(number))
   }
 
   async delete(location: {

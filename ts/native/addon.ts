@@ -89,6 +89,7 @@ export interface NativeAddon {
     buffers: readonly Uint8Array[],
   ): number;
   ioTake(id: number, into: readonly Uint8Array[]): void;
+  ioReadNow(client: number, file: number, offset: number, into: Uint8Array): boolean;
   ioExpire(client: number, id: number): number;
   ioClose(client: number): void;
   ioExit(code: number): void;

@@ -160,6 +160,14 @@ export function submit(
   })
 }
 
+/**
+ * Fills `into` in this thread from what the page cache holds of an open file; false when that would have to wait, or
+ * fails: whoever cares why submits the read.
+ */
+export function readNow(client: number, file: number, offset: number, into: Uint8Array): boolean {
+  return addon.ioReadNow(client, file, offset, into)
+}
+
 /** Ends the process at once, even while threads hang in system calls. Nothing of JavaScript runs after it. */
 export function exitNow(code: number): never {
   addon.ioExit(code)

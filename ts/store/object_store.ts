@@ -73,6 +73,8 @@ export interface ObjectHandle {
   // was opened, or a multipart object that was replaced since is ServiceUnavailable. What has begun is not affected.
   part(ordinal: number): { range: ByteRange; record: { size: number; checksum?: Checksum } } | undefined
   read(range: ByteRange, signal?: AbortSignal): AsyncIterable<Uint8Array>
+  /** All bytes of the range in one buffer, when they are few and at hand; undefined otherwise: then `read` them. */
+  readNow(range: ByteRange): Uint8Array | undefined
   /** Idempotent. */
   release(): void
 }

@@ -79,18 +79,30 @@ class PinnedObject implements ObjectHandle {
   }
 
   read(range: ByteRange, signal?: AbortSignal): AsyncIterable<Uint8Array> {
-    if (this.#released) throw new Error('read of a released handle')
-    const { offset, length } = range
-    if (!Number.isSafeInteger(offset) || !Number.isSafeInteger(length) || offset < 0 || length < 0) {
-      throw new RangeError('not a byte range')
-    }
-    if (offset + length > this.object.size) throw new RangeError('the range ends beyond the object')
+    this.#check(range)
+    const { length } = range
     return readPieces(this.#context, this.#pieces(range), length, signal)
+  }
+
+  readNow(range: ByteRange): Uint8Array | undefined {
+    this.#check(range)
+    const { body } = this.object
+    if (body.kind !== 'part') return undefined
+    const { location } = body.part
+    return this.#context.set(location.set).readNow?.({ location, offset: range.offset, length: range.length })
   }
 
   release(): void {
     this.#released = true
     this.#pin.release()
+  }
+
+  #check({ offset, length }: ByteRange): void {
+    if (this.#released) throw new Error('read of a released handle')
+    if (!Number.isSafeInteger(offset) || !Number.isSafeInteger(length) || offset < 0 || length < 0) {
+      throw new RangeError('not a byte range')
+    }
+    if (offset + length > this.object.size) throw new RangeError('the range ends beyond the object')
   }
 
   /** Where the range lies. Synchronous, so all of it comes from one snapshot. */

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <condition_variable>
 #include <cstring>
 #include <filesystem>
@@ -197,6 +198,42 @@ TEST_CASE("clients may come and go while operations run and hang") {
   }
   for (auto& thread : threads) thread.join();
   Release(root.path + "/fifo");
+}
+
+TEST_CASE("what the cache holds is read in other threads while files are opened and closed") {
+  const Root root;
+  const auto drive = Registry::Get().Acquire(root.path, 4, 64);
+  const auto sink = std::make_shared<Collector>();
+  std::atomic<int64_t> handle{0};
+  std::atomic<bool> stop{false};
+  std::vector<std::thread> readers;
+  for (int i = 0; i < 2; i++) {
+    readers.emplace_back([&] {
+      uint8_t into[5];
+      while (!stop.load()) {
+        const int64_t file = handle.load();
+        if (file == 0 || drive->ReadNow(1, file, 0, into, sizeof(into)) != 0) continue;
+        CHECK(std::memcmp(into, "bytes", 5) == 0);
+        CHECK(drive->ReadNow(2, file, 0, into, sizeof(into)) == EBADF);
+      }
+    });
+  }
+  for (uint64_t round = 1; round <= 100; round++) {
+    auto batch = MakeBatch(sink, round, OnPath(Kind::kOpen, "x" + std::to_string(round), kModeCreate),
+                           OnLast(Kind::kWrite, 5, "bytes"));
+    batch->client = 1;
+    REQUIRE(drive->Submit(batch) == 0);
+    handle.store(static_cast<int64_t>(sink->Wait(round)->results[0].a));
+    auto close = MakeBatch(sink, 1000 + round, OnLast(Kind::kClose));
+    close->operations[0].file = handle.load();
+    close->client = 1;
+    REQUIRE(drive->Submit(close) == 0);
+    sink->Wait(1000 + round);
+  }
+  stop.store(true);
+  for (auto& reader : readers) reader.join();
+  drive->CloseClient(1);
+  Registry::Get().Release(drive);
 }
 
 TEST_CASE("reads past the cache give what plain reads give, at any offset") {

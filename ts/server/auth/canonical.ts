@@ -5,7 +5,7 @@
  *
  * Header values are held as latin1 text, one character per received byte, and hashed as those bytes.
  */
-import { createHash, createHmac } from 'node:crypto'
+import { createHmac, hash } from 'node:crypto'
 import { type QueryParameter, type RequestTarget, uriEncode, uriEncodePath } from './target.js'
 
 export const ALGORITHM = 'AWS4-HMAC-SHA256'
@@ -29,7 +29,8 @@ export function headerTable(rawHeaders: readonly string[]): HeaderTable {
 
 /** Trims, and folds runs of white space to one space. */
 function foldValue(value: string): string {
-  return value.trim().replace(/[ \t\r\n]+/g, ' ')
+  const trimmed = value.trim()
+  return /[\t\r\n]| {2}/.test(trimmed) ? trimmed.replace(/[ \t\r\n]+/g, ' ') : trimmed
 }
 
 function compare(left: string, right: string): number {
@@ -49,6 +50,8 @@ export function canonicalQuery(query: readonly QueryParameter[], asSent: boolean
   return pairs.map(([name, value]) => `${name}=${value}`).join('&')
 }
 
+const NOT_SENT: readonly string[] = ['']
+
 /** `signedHeaders` in the client's order, lower case. A signed header that was not sent counts as empty. */
 export function canonicalRequest(
   method: string, target: RequestTarget, headers: HeaderTable, signedHeaders: readonly string[],
@@ -56,15 +59,17 @@ export function canonicalRequest(
 ): string {
   let lines = ''
   for (const name of signedHeaders) {
-    lines += name + ':' + (headers.get(name) ?? ['']).map(foldValue).join(',') + '\n'
+    const values = headers.get(name) ?? NOT_SENT
+    const value = values.length === 1 ? foldValue(values[0] ?? '') : values.map(foldValue).join(',')
+    lines += name + ':' + value + '\n'
   }
   const path = asSent ? target.rawPath : uriEncodePath(target.path)
-  const query = canonicalQuery(target.query, asSent)
+  const query = target.query.length === 0 ? '' : canonicalQuery(target.query, asSent)
   return `${method}\n${path}\n${query}\n${lines}\n${signedHeaders.join(';')}\n${payloadHash}`
 }
 
 export function stringToSign(timestamp: string, scope: string, request: string): string {
-  const digest = createHash('sha256').update(request, 'latin1').digest('hex')
+  const digest = hash('sha256', Buffer.from(request, 'latin1'), 'hex')
   return `${ALGORITHM}\n${timestamp}\n${scope}\n${digest}`
 }
 

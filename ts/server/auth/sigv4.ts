@@ -62,7 +62,15 @@ interface Claim {
 
 const TIMESTAMP = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/
 
+/** Requests of one second carry the same text. */
+let lastTimestamp = { text: '', ms: undefined as number | undefined }
+
 function parseTimestamp(text: string): number | undefined {
+  if (lastTimestamp.text !== text) lastTimestamp = { text, ms: timestampMs(text) }
+  return lastTimestamp.ms
+}
+
+function timestampMs(text: string): number | undefined {
   const fields = TIMESTAMP.exec(text)
   if (fields === null) return undefined
   const ms = Date.parse(`${fields[1]}-${fields[2]}-${fields[3]}T${fields[4]}:${fields[5]}:${fields[6]}Z`)
@@ -115,7 +123,29 @@ function parseSignedHeaders(text: string): string[] | undefined {
 
 const CREDENTIAL_FORM = 'expecting "<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request".'
 
+/** Scope and signed headers of Authorization headers, which differ from request to request in the signature alone. */
+const knownClaims = new Map<string, { scope: Scope; signedHeaders: string[] }>()
+const MAX_KNOWN_CLAIMS = 256
+const MAX_KNOWN_CLAIM = 1024
+
 function headerClaim(authorization: string, headers: HeaderTable): Claim {
+  const at = authorization.lastIndexOf('Signature=') + 'Signature='.length
+  const known = knownClaims.get(authorization.slice(0, at))
+  const signature = authorization.slice(at)
+  if (known !== undefined && !signature.includes(',')) {
+    const { scope, signedHeaders } = known
+    return { scope, signedHeaders, signature: signature.trim(), ...headerTime(headers) }
+  }
+  const claim = parseHeaderClaim(authorization, headers)
+  if (claim.signature === signature.trim() && at <= MAX_KNOWN_CLAIM) {
+    if (knownClaims.size >= MAX_KNOWN_CLAIMS) knownClaims.clear()
+    const { scope, signedHeaders } = claim
+    knownClaims.set(authorization.slice(0, at), { scope, signedHeaders })
+  }
+  return claim
+}
+
+function parseHeaderClaim(authorization: string, headers: HeaderTable): Claim {
   const fields = new Map<string, string>()
   for (const piece of authorization.slice(ALGORITHM.length).split(',')) {
     const trimmed = piece.trim()

@@ -80,8 +80,11 @@ export function uriEncode(text: string): string {
   return encodeURIComponent(text).replace(LEFT_ALONE, encodeRest)
 }
 
+const PLAIN_PATH = /^[A-Za-z0-9\-_.~/]*$/
+
 /** As `uriEncode`, with '/' kept. */
 export function uriEncodePath(path: string): string {
+  if (PLAIN_PATH.test(path)) return path
   return uriEncode(path).replaceAll('%2F', '/')
 }
 

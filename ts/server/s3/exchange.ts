@@ -23,6 +23,8 @@ import { XML_DECLARATION } from './xml_write.js'
 /** A body that is at most this much is read to its end after an early error, and the connection kept. */
 const SMALL_BODY_BYTES = 64 * 1024
 
+function ignore(): void {}
+
 /** What the exchanges of one worker share. */
 export interface WorkerLoad {
   /** Requests being worked on. */
@@ -81,7 +83,7 @@ export class Exchange {
     this.method = parts.request.method ?? ''
     this.#continueWanted = parts.expectContinue
     this.#load = parts.load
-    this.response.on('error', () => undefined)
+    this.response.on('error', ignore)
   }
 
   get verified(): Verified {

@@ -57,10 +57,7 @@ export function createS3Handler(options: S3Options): S3Handler {
     const admitted = load.requests < options.limits.maxRequests
     if (admitted) load.requests += 1
     options.metrics.requestStarted()
-    void serve(exchange, verifier, admitted).finally(() => {
-      if (admitted) load.requests -= 1
-      conclude(exchange)
-    })
+    void serve(exchange, verifier, admitted, load)
   }
 }
 
@@ -73,7 +70,10 @@ function newRequestId(): string {
   return (requestIdPrefix + requestCount.toString(16).padStart(8, '0')).toUpperCase()
 }
 
-async function serve(exchange: Exchange, verifier: SigV4Verifier, admitted: boolean): Promise<void> {
+/** Never rejects. */
+async function serve(
+  exchange: Exchange, verifier: SigV4Verifier, admitted: boolean, load: WorkerLoad,
+): Promise<void> {
   try {
     if (!admitted) throw new S3Error('SlowDown')
     const { options, request } = exchange
@@ -93,11 +93,15 @@ async function serve(exchange: Exchange, verifier: SigV4Verifier, admitted: bool
     const operation = route(exchange.method, at, exchange.target.query, exchange.headers.has('x-amz-copy-source'))
     exchange.operation = operation.name
     refuseUnsupportedHeaders(exchange)
-    await operation.run(exchange)
+    // Most are answered at once: an await would cost them a turn.
+    const running = operation.run(exchange)
+    if (running !== undefined) await running
   } catch (thrown) {
     await exchange.fail(thrown)
   } finally {
     exchange.finish()
+    if (admitted) load.requests -= 1
+    conclude(exchange)
   }
 }
 
@@ -110,6 +114,7 @@ function conclude(exchange: Exchange): void {
   options.metrics.requestEnded({
     operation, status, bytesIn, bytesOut, durationMs, firstByteMs, ...(code === undefined ? {} : { code }),
   })
+  if (options.log.skips?.(status) === true) return
   options.log.info({
     requestId, operation, bucket, key, status, code, bytesIn, bytesOut, durationMs: Math.round(durationMs * 10) / 10,
   }, 'request')

@@ -34,12 +34,25 @@ const REFUSED: readonly (readonly [RegExp, readonly string[]])[] = [
   [/^x-amz-bucket-namespace$/, ['global']],
 ]
 
+/** The rule of every x-amz- name met so far, null where there is none. Bounded: clients choose the names. */
+const knownRules = new Map<string, (typeof REFUSED)[number] | null>()
+const MAX_KNOWN_RULES = 256
+
+function ruleOf(name: string): (typeof REFUSED)[number] | null {
+  let rule = knownRules.get(name)
+  if (rule === undefined) {
+    rule = REFUSED.find(([pattern]) => pattern.test(name)) ?? null
+    if (knownRules.size < MAX_KNOWN_RULES) knownRules.set(name, rule)
+  }
+  return rule
+}
+
 /** Throws NotImplemented, and AccessDenied when the caller expects another owner of the bucket. */
 export function refuseUnsupportedHeaders(exchange: Exchange): void {
   for (const name of exchange.headers.keys()) {
     if (!name.startsWith('x-amz-')) continue
-    const rule = REFUSED.find(([pattern]) => pattern.test(name))
-    if (rule !== undefined && !rule[1].includes(exchange.header(name)?.trim() ?? '')) {
+    const rule = ruleOf(name)
+    if (rule !== null && !rule[1].includes(exchange.header(name)?.trim() ?? '')) {
       throw new S3Error('NotImplemented', 'A header you provided implies functionality that is not implemented', {
         Header: name,
       })

@@ -34,6 +34,13 @@ export async function getObject(exchange: Exchange): Promise<void> {
       exchange.response.end()
       return
     }
+    const bytes = handle.readNow(range)
+    if (bytes !== undefined) {
+      exchange.writeHead(status, headers)
+      exchange.bytesOut += bytes.length
+      exchange.response.end(bytes)
+      return
+    }
     const { signal } = exchange
     const pieces = handle.read(range, signal)[Symbol.asyncIterator]()
     try {

@@ -8,6 +8,8 @@ export interface S3Logger {
   info(fields: object, message: string): void
   warn(fields: object, message: string): void
   error(fields: object, message: string): void
+  /** True: nothing becomes of the line about a request that ended with this status. */
+  skips?(status: number): boolean
 }
 
 /** One request, as it ended. */

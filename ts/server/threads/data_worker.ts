@@ -213,6 +213,7 @@ function requestLogger(log: Logger, all: boolean): S3Logger {
     error: (fields, message) => {
       log.error(fields, message)
     },
+    skips: (status) => !all && (status < 500 || status === NOT_IMPLEMENTED) && !log.isLevelEnabled('debug'),
     info: (fields, message) => {
       const status = 'status' in fields && typeof fields.status === 'number' ? fields.status : 0
       const failed = status >= 500 && status !== NOT_IMPLEMENTED
