@@ -10,6 +10,9 @@ import { fileURLToPath } from 'node:url'
 import { encode, erasureKernel, reconstruct, sealBlock, sealStripe } from '../ts/native/erasure.js'
 import { crc32c, crc64nvme, xxh3_128 } from '../ts/native/hash.js'
 import { md5Start, md5Update } from '../ts/native/md5.js'
+import { benchGrid } from './kernel_grid.js'
+import { measurePipeline, pipelineRatios } from './pipeline.js'
+import { TURNS, rate } from './rate.js'
 
 export interface KernelResult {
   kernel: string
@@ -17,9 +20,6 @@ export interface KernelResult {
 }
 
 const STRIPE = 1 << 20
-/** Buffers in turn, larger together than the caches of most machines would like. */
-const TURNS = 16
-
 /** Kernels to compare, as OSTRAKA_CPU names them; those that the CPU lacks are left out. */
 const LEVELS = ['portable', 'ssse3', 'avx2', 'gfni256', 'gfni512', 'neon', 'isal', 'native']
 /** Each kernel's turn comes this often, and its best counts: a busy neighbour then spoils one turn, not one kernel. */
@@ -37,8 +37,18 @@ export function benchKernels(measureMs: number): KernelResult[] {
       best.set(cpu, { kernel: cpu === 'native' ? `best (${result.kernel})` : cpu, gbPerSecond })
     }
   }
-  return [...best.values()]
+  const results = [...best.values()]
+  const of = (kernel: string): Record<string, number> =>
+    results.find((result) => result.kernel.startsWith(kernel))?.gbPerSecond ?? {}
+  for (const row of benchGrid(Math.ceil(measureMs / 6))) {
+    of('best')[GRID + row.name] = row.best
+    of('isal')[GRID + row.name] = row.isal
+  }
+  return results
 }
+
+/** Rows of the grid of kernel_grid.ts begin so. */
+const GRID = 'encode, grid: '
 
 function runLevel(cpu: string, measureMs: number): KernelResult | undefined {
   const run = spawnSync(process.execPath, [fileURLToPath(import.meta.url), '--run', String(measureMs)], {
@@ -55,12 +65,15 @@ export function kernelRatios(results: readonly KernelResult[]): Record<string, n
     results.find((result) => result.kernel.startsWith(kernel))?.gbPerSecond ?? {}
   const [best, isal] = [of('best'), of('isal')]
   const quotient = (a: number | undefined, b: number | undefined): number => (a ?? NaN) / (b ?? NaN)
+  const grid = Object.keys(best).filter((name) => name.startsWith(GRID))
   return {
+    'encode, least of the grid, best to ISA-L': Math.min(...grid.map((name) => quotient(best[name], isal[name]))),
     'encode 8+4 in L2, best to ISA-L': quotient(best['encode 8+4 in L2'], isal['encode 8+4 in L2']),
     'encode 8+4, best to ISA-L': quotient(best['encode 8+4'], isal['encode 8+4']),
     'reconstruct 8+4, 4 lost, to encode 8+4': quotient(best['reconstruct 8+4, 4 lost'], best['encode 8+4']),
     'encode 8+4 to memcpy': quotient(best['encode 8+4'], best['memcpy']),
     'seal 8+4 to encode and checksums apart': quotient(best[sealed('8+4')], best[apart('8+4')]),
+    ...pipelineRatios(best),
     'MD5 of 16 streams to one OpenSSL stream': quotient(best['MD5, 16 streams'], best['MD5, OpenSSL']),
     'MD5 of one stream to OpenSSL': quotient(best['MD5, 1 stream'], best['MD5, OpenSSL']),
     'CRC32C to memcpy': quotient(best['CRC32C'], best['memcpy']),
@@ -70,19 +83,6 @@ export function kernelRatios(results: readonly KernelResult[]): Record<string, n
 
 const sealed = (name: string): string => `seal (encode and checksums) ${name}`
 const apart = (name: string): string => `encode, then checksums ${name}`
-
-function rate(measureMs: number, bytes: number, once: (turn: number) => void): number {
-  for (let i = 0; i < TURNS; i++) once(i)
-  let turns = 0
-  const started = performance.now()
-  let elapsed = 0
-  while (elapsed < measureMs) {
-    for (let i = 0; i < TURNS; i++) once(i)
-    turns += TURNS
-    elapsed = performance.now() - started
-  }
-  return (turns * bytes) / (elapsed / 1000) / 1e9
-}
 
 function measureCode(k: number, m: number, measureMs: number, out: Record<string, number>): void {
   const blockSize = Math.ceil(STRIPE / k)
@@ -150,6 +150,7 @@ function measureAll(measureMs: number): KernelResult {
   ] as const)
     measureCode(k, m, measureMs, out)
   measureInCache(measureMs, out)
+  if (process.env['OSTRAKA_CPU'] === 'native') measurePipeline(measureMs * 3, out)
   measureMd5(measureMs, out)
   const buffers = Array.from({ length: TURNS }, (_, t) => new Uint8Array(STRIPE).fill(t))
   const at = (turn: number): Uint8Array => buffers[turn] ?? new Uint8Array(0)
