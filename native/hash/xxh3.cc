@@ -65,6 +65,11 @@ constexpr size_t kLastKey = 121;
 constexpr size_t kLowKey = 11;
 constexpr size_t kHighKey = 117;
 
+struct SecretWords {
+  uint64_t words[kXxh3Secret / 8];
+  SecretWords() { XXH3_generateSecret_fromSeed(words, 0); }
+};
+
 // The sums of a long input and the secret of its seed: what xxh3_kernel.h works on.
 struct Sums {
   alignas(64) uint64_t sums[8];
@@ -72,7 +77,14 @@ struct Sums {
 
   explicit Sums(uint64_t seed)
       : sums{kPrime32[2], kPrime64[0], kPrime64[1], kPrime64[2], kPrime64[3], kPrime32[1], kPrime64[4], kPrime32[0]} {
-    XXH3_generateSecret_fromSeed(secret, seed);
+    static const SecretWords plain;
+    // The seed is added to every other word of the secret and taken off those between.
+    uint64_t words[kXxh3Secret / 8];
+    for (size_t i = 0; i < kXxh3Secret / 8; i += 2) {
+      words[i] = plain.words[i] + seed;
+      words[i + 1] = plain.words[i + 1] - seed;
+    }
+    std::memcpy(secret, words, sizeof secret);
   }
 
   // Everything from the whole block after `done` bytes to the end.
@@ -111,7 +123,11 @@ bool OwnLoop() { return false; }
 
 }  // namespace
 
-uint64_t Xxh3Of64(const uint8_t* data, size_t length, uint64_t seed) { return Active().of64(data, length, seed); }
+uint64_t Xxh3Of64(const uint8_t* data, size_t length, uint64_t seed) {
+  // Short inputs are hashed by plain code in any case: without the way through the dispatcher.
+  if (length < kLongBytes) return XXH3_64bits_withSeed(data, length, seed);
+  return Active().of64(data, length, seed);
+}
 
 void Xxh3Of128(const uint8_t* data, size_t length, uint64_t seed, uint8_t out[16]) {
 #if defined(__x86_64__)
