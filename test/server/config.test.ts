@@ -186,3 +186,22 @@ test('docs/configuration.md holds the table of settings as it is in the code', (
   const [, table] = /<!-- settings -->\n([\s\S]*)<!-- end of settings -->/.exec(text) ?? []
   assert.equal(table, settingsTable())
 })
+
+test('settings of the cluster are checked against each other', () => {
+  assert.match(
+    problemsOf({ flags: { 'cluster-join': 'a:1' } })[0] ?? '',
+    /^cluster.join .*only with metadata.engine replicated/,
+  )
+  assert.match(
+    problemsOf({ flags: { 'cluster-tls-cert': '/c' } })[0] ?? '',
+    /cluster.tls.ca: expected all three, or none/,
+  )
+  assert.match(problemsOf({ flags: { 'cluster-join': 'nowhere' } })[0] ?? '', /expected addresses host:port/)
+  assert.match(
+    problemsOf({ flags: { 'cluster-advertise': 'host' } })[0] ?? '',
+    /cluster.advertise .*expected host:port/,
+  )
+  assert.deepEqual(problemsOf({ flags: { 'cluster-advertise': '[::1]:9002', 'cluster-name': 'n-1' } }), [])
+  const same = problemsOf({ flags: { 'metadata-engine': 'replicated', 'cluster-listen': '127.0.0.1:9000' } })
+  assert.ok(same.includes('listen and cluster.listen are the same address (127.0.0.1:9000): expected two'))
+})

@@ -26,6 +26,7 @@ export interface DriveFormat {
   /** The drive's number in the cluster, 1..65535. */
   number: number
   pool: number
+  /** Counted within the node that the drives belong to. */
   set: number
   position: number
   /** Starts at 1 and grows each time the place goes to another drive. */

@@ -22,6 +22,14 @@ export interface OpenDrivesOptions extends RosterOptions {
   /** How to reach a drive; NativeDriveIo when absent. */
   connect?: (path: string) => DriveIo
   newId?: () => string
+  /** The drives, if they are blank, join a cluster that exists. */
+  join?: JoinCluster
+}
+
+export interface JoinCluster {
+  clusterId: string
+  /** Makes the drives known there, once their ids are durable on them; gives the number of the first, others follow. */
+  enlist: (layout: RosterLayout, driveIds: readonly string[]) => Promise<number>
 }
 
 export interface OpenedPlace extends RosterPlace {
@@ -71,7 +79,11 @@ export async function openDrives(options: OpenDrivesOptions): Promise<OpenedDriv
       return opened({ clusterId, layout, created: false, places }, closeAll)
     }
     const newId = options.newId ?? randomUUID
-    const clusterId = decision.clusterId ?? newId()
+    const { join } = options
+    if (join !== undefined && decision.clusterId !== undefined && decision.clusterId !== join.clusterId) {
+      throw new DrivesRefusedError([`the drives were begun for cluster ${decision.clusterId}, not ${join.clusterId}`])
+    }
+    const clusterId = join?.clusterId ?? decision.clusterId ?? newId()
     const places = await Promise.all(decision.known.map(async (known, index): Promise<OpenedPlace> => {
       const format = known ?? newFormat(clusterId, newId(), decision.layout, index)
       const io = at(ios, index)
@@ -79,11 +91,23 @@ export async function openDrives(options: OpenDrivesOptions): Promise<OpenedDriv
       const { set, position } = format
       return { path: at(paths, index), set, position, state: 'present', format, formatDamaged: false, reason: '', io }
     }))
+    if (join !== undefined) await enlist(join, decision.layout, places)
     return opened({ clusterId, layout: decision.layout, created: true, places }, closeAll)
   } catch (error) {
     await closeAll()
     throw error
   }
+}
+
+/** Gives the drives the numbers that they have in the cluster which they join. */
+async function enlist(join: JoinCluster, layout: RosterLayout, places: readonly OpenedPlace[]): Promise<void> {
+  const formats = places.flatMap(({ format }) => (format === undefined ? [] : [format]))
+  const first = await join.enlist(layout, formats.map((format) => format.driveId))
+  await Promise.all(places.map(async (place, index) => {
+    if (place.format === undefined || place.format.number === first + index) return
+    place.format = { ...place.format, number: first + index }
+    await repairFormat(place.io, place.format)
+  }))
 }
 
 /** The format of drive number index + 1 of a new cluster. */

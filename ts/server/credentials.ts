@@ -76,11 +76,18 @@ function read(file: string): { accessKey: string; secretKey: string } | undefine
   }
 }
 
-/** Written beside its name and linked into place, so that nobody ever sees half of it; losing a race is fine. */
 function create(file: string): void {
   const accessKey = `OSTR${base32(randomBytes(10))}`
   const secretKey = randomBytes(30).toString('base64url')
   const text = `[default]\naws_access_key_id = ${accessKey}\naws_secret_access_key = ${secretKey}\n`
+  createPrivateFile(file, text)
+}
+
+/**
+ * Mode 0600. Written beside its name and linked into place, so that nobody ever sees half of it; a file that is there
+ * already stays. Throws CredentialsError.
+ */
+export function createPrivateFile(file: string, text: string): void {
   const temporary = `${file}.${randomBytes(6).toString('hex')}`
   try {
     const fd = openSync(temporary, 'wx', 0o600)
@@ -102,7 +109,7 @@ function create(file: string): void {
       closeSync(directory)
     }
   } catch (error) {
-    throw new CredentialsError(`the credentials file ${file} cannot be made: ${(error as Error).message}`, {
+    throw new CredentialsError(`${file} cannot be made: ${(error as Error).message}`, {
       cause: error,
     })
   } finally {

@@ -13,6 +13,8 @@ import { expandDrivePatterns } from './drive_patterns.js'
 import { flagOf, settings, variableOf } from './settings.js'
 import type { Config, Setting } from './settings.js'
 import { nearest } from './suggest.js'
+import { showHostPort } from './units.js'
+import type { HostPort } from './units.js'
 
 export interface ConfigSources {
   /** Flag name without dashes -> text, as given on the command line. */
@@ -161,9 +163,35 @@ function crossCheck(config: Config, origins: Readonly<Record<keyof Config, strin
       problems.push(`drives (from ${origins.drives}): ${(error as Error).message}`)
     }
   }
-  const [s3, admin] = [config.listen, config.adminListen]
-  if (s3.port !== 0 && s3.port === admin.port && s3.host === admin.host) {
-    problems.push(`listen and admin-listen are the same address (${s3.host}:${String(s3.port)}): expected two`)
+  checkAddresses(config, problems)
+  checkCluster(config, origins, problems)
+}
+
+function checkAddresses(config: Config, problems: string[]): void {
+  const addresses = [['listen', config.listen], ['admin-listen', config.adminListen]] as [string, HostPort][]
+  if (config.metadataEngine === 'replicated') addresses.push(['cluster.listen', config.clusterListen])
+  for (const [i, [name, one]] of addresses.entries()) {
+    for (const [otherName, other] of addresses.slice(i + 1)) {
+      if (one.port === 0 || one.port !== other.port || one.host !== other.host) continue
+      problems.push(`${name} and ${otherName} are the same address (${showHostPort(one)}): expected two`)
+    }
+  }
+}
+
+function checkCluster(config: Config, origins: Readonly<Record<keyof Config, string>>, problems: string[]): void {
+  const tls = [config.clusterTlsCert, config.clusterTlsKey, config.clusterTlsCa]
+  if (tls.some((file) => file === '') && tls.some((file) => file !== '')) {
+    problems.push('cluster.tls.cert, cluster.tls.key and cluster.tls.ca: expected all three, or none')
+  }
+  if (config.metadataEngine === 'replicated') {
+    problems.push('metadata.engine: replicated is not served by this version yet; expected local')
+    return
+  }
+  if (config.clusterJoin.length > 0) {
+    problems.push(
+      `cluster.join (from ${origins.clusterJoin}): a node joins others only with metadata.engine replicated, was ` +
+        `given ${config.metadataEngine} (from ${origins.metadataEngine})`,
+    )
   }
 }
 

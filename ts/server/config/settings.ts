@@ -19,6 +19,8 @@ import {
 } from './units.js'
 import type { HostPort, Shape } from './units.js'
 
+export type MetadataEngineName = 'local' | 'replicated'
+export type ReadConsistency = 'linearizable' | 'bounded' | 'eventual'
 export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error'
 
 /** The settings of one server, validated and frozen. Sizes are bytes, times milliseconds, AUTO where not fixed. */
@@ -35,6 +37,17 @@ export interface Config {
   parity: number
   metadataCopies: number
   metadataReplaceAfter: number
+  metadataEngine: MetadataEngineName
+  clusterListen: HostPort
+  clusterAdvertise: string
+  clusterName: string
+  clusterJoin: readonly string[]
+  clusterSecretFile: string
+  clusterTlsCert: string
+  clusterTlsKey: string
+  clusterTlsCa: string
+  readConsistency: ReadConsistency
+  readMaxStaleness: number
   region: string
   domains: readonly string[]
   limitsConcurrentRequests: number
@@ -235,6 +248,97 @@ const layout: Pick<
   },
 }
 
+const ADDRESS = '(\\[[0-9a-fA-F:.]+\\]|[A-Za-z0-9._-]+):\\d{1,5}'
+
+const cluster: Pick<
+  Settings,
+  | 'metadataEngine'
+  | 'clusterListen'
+  | 'clusterAdvertise'
+  | 'clusterName'
+  | 'clusterJoin'
+  | 'clusterSecretFile'
+  | 'clusterTlsCert'
+  | 'clusterTlsKey'
+  | 'clusterTlsCa'
+  | 'readConsistency'
+  | 'readMaxStaleness'
+> = {
+  metadataEngine: {
+    key: 'metadata.engine',
+    shape: choice<MetadataEngineName>(['local', 'replicated']),
+    default: 'local',
+    about:
+      'local: the metadata is kept by this node alone. replicated: by a group of nodes that agree on it (Raft); a store of ' +
+      'one node becomes the first of such a group in place. There is no way back to local.',
+  },
+  clusterListen: {
+    key: 'cluster.listen',
+    shape: hostPort(),
+    default: '127.0.0.1:9002',
+    about: 'Address for other nodes, with metadata.engine replicated. Port 0: chosen by the system.',
+  },
+  clusterAdvertise: {
+    key: 'cluster.advertise',
+    shape: string(new RegExp(`^$|^${ADDRESS}$`), 'host:port'),
+    default: '',
+    derived: 'the address of cluster.listen',
+    about: 'Address at which other nodes reach this one, where it is not that of cluster.listen.',
+  },
+  clusterName: {
+    key: 'cluster.name',
+    shape: string(/^$|^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/, 'a name of letters, digits, dots, dashes and underlines'),
+    default: '',
+    derived: 'the host name',
+    about: 'Name of this node, different from those of all others. With TLS, its certificate is made out to this name.',
+  },
+  clusterJoin: {
+    key: 'cluster.join',
+    shape: list(new RegExp(`^${ADDRESS}$`), 'addresses host:port separated by commas'),
+    default: '',
+    about:
+      'Nodes of the cluster that a new node joins at its first start, once `ostraka admin metadata add-node` has named it ' +
+      'there. Not used afterwards. Without it the first start makes a cluster of its own.',
+  },
+  clusterSecretFile: {
+    key: 'cluster.secret-file',
+    shape: anyPath,
+    default: '',
+    derived: '`cluster-secret` in the directory above the first drive',
+    about:
+      'The secret by which nodes know each other, the same on all. Made with mode 0600 by the first node; a node that joins ' +
+      'needs a copy. Not needed with TLS, but used as well when it is named.',
+  },
+  clusterTlsCert: {
+    key: 'cluster.tls.cert',
+    shape: anyPath,
+    default: '',
+    about: 'Certificate of this node (PEM), for mutual TLS between nodes. Given together with key and authority.',
+  },
+  clusterTlsKey: { key: 'cluster.tls.key', shape: anyPath, default: '', about: 'Key of the certificate (PEM).' },
+  clusterTlsCa: {
+    key: 'cluster.tls.ca',
+    shape: anyPath,
+    default: '',
+    about: 'Authorities that sign the certificates of nodes (PEM), and of nodes only.',
+  },
+  readConsistency: {
+    key: 'read.consistency',
+    shape: choice<ReadConsistency>(['linearizable', 'bounded', 'eventual']),
+    default: 'linearizable',
+    about:
+      'How new the metadata must be that a request reads, with metadata.engine replicated. linearizable: everything that was ' +
+      'acknowledged anywhere before the request. bounded: at most read.max-staleness old. eventual: what this node has. ' +
+      'A request may ask for another one with the header x-ostraka-consistency. Writes are not affected.',
+  },
+  readMaxStaleness: {
+    key: 'read.max-staleness',
+    shape: duration(10, 3_600_000),
+    default: '1s',
+    about: 'Age of metadata that bounded reads accept. Older: they wait, then ask the leader, then are refused.',
+  },
+}
+
 const limits: Pick<
   Settings,
   | 'limitsConcurrentRequests'
@@ -327,7 +431,7 @@ const background: Pick<
   },
 }
 
-export const settings: Settings = { ...serving, ...layout, ...limits, ...background }
+export const settings: Settings = { ...serving, ...layout, ...cluster, ...limits, ...background }
 
 /** Data workers to start. */
 export function workerCount(config: Config): number {

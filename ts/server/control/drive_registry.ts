@@ -20,7 +20,7 @@ import { HealthMonitor } from '../../drive/health_monitor.js'
 import type { DriveEvent, MonitoredDrive } from '../../drive/health_monitor.js'
 import { LocalDrive } from '../../drive/local_drive.js'
 import { openDrives } from '../../drive/open_drives.js'
-import type { OpenedDrives, OpenedPlace } from '../../drive/open_drives.js'
+import type { JoinCluster, OpenedDrives, OpenedPlace } from '../../drive/open_drives.js'
 import { MetadataError } from '../../meta/engine.js'
 import type { MetadataEngine } from '../../meta/engine.js'
 import type { DriveRecord } from '../../meta/schema.js'
@@ -54,6 +54,8 @@ const RETRY_MS = 500
 const REPLACE_RETRY_MS = 5000
 const STRIPE_SIZE = 1 << 20
 const FEATURE_LEVEL = 1
+/** The node that a store begins on. */
+const FIRST_NODE = 1
 
 export class DriveRegistry {
   readonly driveTable: DriveTable = DriveTable.create(ROWS)
@@ -65,6 +67,9 @@ export class DriveRegistry {
   #topology: Topology | undefined
   #nextRow = 0
   #healing = new Set<number>()
+  /** The cluster's number of this node's first set; format.json counts sets within the node. */
+  #firstSet = 0
+  #node: number | undefined
   #client: MetadataEngine | undefined
   #watcher: DriveWatcher | undefined
   /** Replacements run one after the other. */
@@ -85,14 +90,24 @@ export class DriveRegistry {
   }
 
   /** Locks and reads the drives. Rejects with DrivesRefusedError. */
-  static async open(paths: readonly string[], config: Config, log: Logger): Promise<DriveRegistry> {
+  static async open(
+    paths: readonly string[],
+    config: Config,
+    log: Logger,
+    join?: JoinCluster,
+  ): Promise<DriveRegistry> {
     const opened = await openDrives({
       paths,
+      ...(join === undefined ? {} : { join }),
       setSize: config.setSize === AUTO ? 0 : config.setSize,
       parity: config.parity === AUTO ? undefined : config.parity,
       deadlineMs: config.driveDeadline,
     })
     return new DriveRegistry(config, log, opened)
+  }
+
+  get clusterId(): string {
+    return this.#opened.clusterId
   }
 
   get topology(): Topology {
@@ -155,8 +170,9 @@ export class DriveRegistry {
   }
 
   /** Makes the cluster in metadata at its first start, else checks that the drives are those it knows. */
-  async reconcile(client: MetadataEngine): Promise<void> {
+  async reconcile(client: MetadataEngine, node?: number): Promise<void> {
     this.#client = client
+    this.#node = node
     client.reader.refresh()
     const cluster = client.reader.cluster()
     if (cluster === undefined) await this.#makeCluster(client)
@@ -166,6 +182,7 @@ export class DriveRegistry {
       )
     }
     await this.#opened.confirmMembers()
+    if (node !== undefined) await this.#findOwnSets(client, node)
     await this.#matchPlaces(client)
     await this.#monitor.probeAll()
     await this.#recover()
@@ -213,6 +230,29 @@ export class DriveRegistry {
     this.#log.info({ clusterId, sets: setCount, k: setSize - m, m }, 'a new cluster was made')
   }
 
+  /** In a store of several nodes: the sets so far go to the first node, and this node's sets are looked up. */
+  async #findOwnSets(client: MetadataEngine, node: number): Promise<void> {
+    client.reader.refresh()
+    if (node === FIRST_NODE && client.reader.sets().some((set) => set.node === undefined)) {
+      const result = await client.propose({ kind: 'claimSets', node }, `claim ${this.#opened.clusterId}`)
+      if (!result.ok) throw new DriveRefusal(`the sets could not be claimed: ${result.detail}`)
+      client.reader.refresh()
+    }
+    const own = client.reader.sets().filter((set) => set.node === node)
+    if (own.length !== this.#opened.layout.setCount) {
+      throw new DriveRefusal(
+        `metadata knows ${String(own.length)} sets of node ${String(node)}, the drives form another number`,
+      )
+    }
+    this.#firstSet = Math.min(...own.map((set) => set.number))
+  }
+
+  /** The record of the drive that belongs at a configured path. */
+  #recordAt(records: readonly DriveRecord[], opened: OpenedPlace): DriveRecord | undefined {
+    const set = opened.set + this.#firstSet
+    return records.find((r) => r.state === 'member' && r.set === set && r.position === opened.position)
+  }
+
   async #matchPlaces(client: MetadataEngine): Promise<void> {
     for (const opened of this.#opened.places) {
       if (opened.format !== undefined) await this.#finishReplacement(client, opened, opened.format)
@@ -220,9 +260,7 @@ export class DriveRegistry {
     client.reader.refresh()
     const records = client.reader.drives()
     for (const opened of this.#opened.places) {
-      const record = records.find(
-        (r) => r.state === 'member' && r.set === opened.set && r.position === opened.position,
-      )
+      const record = this.#recordAt(records, opened)
       if (record === undefined) throw new DriveRefusal(`metadata knows no drive for ${opened.path}`)
       const monitored = this.#monitorPlace(opened, record)
       const stranger = opened.format !== undefined && opened.format.driveId !== record.driveId
@@ -247,9 +285,7 @@ export class DriveRegistry {
   async #finishReplacement(client: MetadataEngine, opened: OpenedPlace, format: DriveFormat): Promise<void> {
     const records = client.reader.drives()
     if (records.some((record) => record.number === format.number)) return
-    const old = records.find(
-      (r) => r.state === 'member' && r.set === opened.set && r.position === opened.position,
-    )
+    const old = this.#recordAt(records, opened)
     if (old === undefined || format.epoch !== old.epoch + 1) return
     const refused = await this.#commandReplacement(client, old, format)
     if (refused !== '') throw new DriveRefusal(refused)
@@ -281,7 +317,7 @@ export class DriveRegistry {
       driveId,
       number,
       pool,
-      set,
+      set: set - this.#firstSet,
       position,
       epoch,
       ...this.#opened.layout,
@@ -320,12 +356,14 @@ export class DriveRegistry {
     const client = this.#client
     if (client === undefined) return
     client.reader.refresh()
+    const sets = client.reader.sets().filter((set) => this.#node === undefined || set.node === this.#node)
+    const own = new Set(sets.map((set) => set.number))
     const next = makeTopology({
       version: (this.#topology?.version ?? 0) + 1,
       clusterId: this.#opened.clusterId,
       stripeSize: client.reader.cluster()?.stripeSize ?? STRIPE_SIZE,
-      sets: client.reader.sets(),
-      records: client.reader.drives(),
+      sets,
+      records: client.reader.drives().filter((drive) => own.has(drive.set)),
       places: this.#places,
       rowOf: (row) => this.#rowIndex(row),
     })
@@ -437,7 +475,8 @@ export class DriveRegistry {
 
   /** '' when it was applied, now or before; else why not. */
   async #commandReplacement(client: MetadataEngine, old: DriveRecord, format: DriveFormat): Promise<string> {
-    const { number, driveId, pool, set, position, epoch } = format
+    const { number, driveId, pool, position, epoch } = format
+    const set = format.set + this.#firstSet
     const drive: DriveRecord = { number, driveId, pool, set, position, epoch, state: 'member', healing: true }
     const command = { kind: 'replaceDrive', old: old.number, drive, nowMs: Date.now() } as const
     const result = await client.propose(command, `replace ${driveId}`)
