@@ -74,8 +74,10 @@ bool ShardIndex::Attach(void* region, size_t bytes) {
 Form ShardIndex::form() const { return header_->form; }
 
 uint64_t ShardIndex::HashOf(Id id) const {
-  // In the hashed form `low` is 0 throughout.
-  return Fold(Fold(id.high ^ 0x2d358dccaa6c78a5, id.low ^ 0x8bb84b93962eacc9), 0x4b33a62ed433d4a3);
+  // In the hashed form `low` is 0 throughout. The sum keeps a factor that is 0 from hiding the other.
+  const uint64_t high = id.high ^ 0x2d358dccaa6c78a5;
+  const uint64_t low = id.low ^ 0x8bb84b93962eacc9;
+  return Fold(Fold(high, low) ^ (high + low), 0x4b33a62ed433d4a3);
 }
 
 ShardIndex::Slot* ShardIndex::Unit(uint32_t number) const { return units_ + size_t{number} * kUnitSlots; }

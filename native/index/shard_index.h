@@ -110,6 +110,7 @@ class ShardIndex {
   bool Iterate(uint64_t* cursor, Entry out[kPieceSlots], size_t* count) const;
 
  private:
+  friend struct Held;  // tests hold locks through it
   struct Header;
   struct Piece;
   struct Slot;

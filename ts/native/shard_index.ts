@@ -177,8 +177,12 @@ export class HashedIndex<Key> extends AttachedIndex {
   }
 
   remove(key: Key): boolean {
-    const { location } = this.#resolve(key);
-    return location !== -1 && this.outcome(addon.indexRemove(this.number, location));
+    for (;;) {
+      const { location } = this.#resolve(key);
+      if (location === -1) return false;
+      // Not there any more: another thread moved the entry (look again) or removed it (the look finds nothing).
+      if (this.outcome(addon.indexRemove(this.number, location))) return true;
+    }
   }
 
   /** Leaves the hash in the mailbox and the candidates in #candidates. */

@@ -12,7 +12,28 @@
 #include <unordered_map>
 #include <vector>
 
-#include "native/index/shard_index.h"
+#include "native/index/internals.h"
+
+namespace ostraka::index {
+
+// Every lock of an index, held as by a writer that lost its core in the middle of a growth.
+struct Held {
+  explicit Held(ShardIndex& index) : index_(index) {
+    Lock(index_.header_->growing);
+    for (uint32_t i = 0; i < index_.header_->pieces_most; i++) Lock(index_.pieces_[i].lock);
+  }
+  ~Held() {
+    for (uint32_t i = 0; i < index_.header_->pieces_most; i++) Unlock(index_.pieces_[i].lock);
+    Unlock(index_.header_->growing);
+  }
+  Held(const Held&) = delete;
+  Held& operator=(const Held&) = delete;
+
+ private:
+  ShardIndex& index_;
+};
+
+}  // namespace ostraka::index
 
 using namespace ostraka::index;
 
@@ -179,6 +200,9 @@ TEST_CASE("shard index: a region that is used up says so and keeps what it has")
     REQUIRE(region.index.Get({i, 1}, &location));
     REQUIRE(location == i);
   }
+  // Every probe ends, also in the fullest units.
+  uint64_t location = 0;
+  for (uint64_t i = 0; i < 20000; i++) REQUIRE(!region.index.Get({i, 2}, &location));
   REQUIRE(region.index.Remove({0, 1}, nullptr) == Outcome::kDone);
 }
 
@@ -219,6 +243,55 @@ TEST_CASE("shard index: equal hashes of different keys are resolved by the calle
   }
   CHECK(flood == ShardIndex::kMaxCandidates);
   CHECK(index.InsertHashed(99999, 5, seen, ShardIndex::kMaxCandidates) == Outcome::kFull);
+}
+
+TEST_CASE("shard index: different ids of one 64-bit hash are told apart on every path") {
+  // The hash is symmetric in its two factors, which differ from the halves of the id by these constants.
+  constexpr uint64_t kSwap = 0x2d358dccaa6c78a5 ^ 0x8bb84b93962eacc9;
+  std::mt19937_64 random(Seed());
+  for (int round = 0; round < 200; round++) {
+    Region region(1000);
+    ShardIndex& index = region.index;
+    const Id one{random(), random()};
+    const Id other{one.low ^ kSwap, one.high ^ kSwap};
+    uint64_t location = 0;
+    REQUIRE(index.Insert(one, 1) == Outcome::kDone);
+    REQUIRE(!index.Get(other, &location));
+    REQUIRE(index.Remove(other, nullptr) == Outcome::kMissing);
+    REQUIRE(index.CompareAndSet(other, 1, 5) == Outcome::kMissing);
+    REQUIRE(index.Insert(other, 2) == Outcome::kDone);
+    // They do collide: the second stands one behind its place.
+    REQUIRE(index.Statistics().probes_total == 3);
+    REQUIRE(index.CompareAndSet(other, 2, 3) == Outcome::kDone);
+    REQUIRE(index.Get(one, &location));
+    REQUIRE(location == 1);
+    REQUIRE(index.Remove(one, nullptr) == Outcome::kDone);
+    REQUIRE(index.Get(other, &location));
+    REQUIRE(location == 3);
+    REQUIRE(!index.Get(one, &location));
+    REQUIRE(index.Insert(one, 4) == Outcome::kDone);
+    const Id ids[2] = {one, other};
+    uint64_t locations[2];
+    REQUIRE(index.GetMany(ids, 2, 0, locations) == 2);
+    REQUIRE(locations[0] == 4);
+    REQUIRE(locations[1] == 3);
+  }
+}
+
+TEST_CASE("shard index: readers go on while a growth is stopped half way") {
+  constexpr uint64_t kEntries = 20000;
+  Region region(kEntries);
+  Model model;
+  for (uint64_t i = 0; i < kEntries; i++) {
+    REQUIRE(region.index.Insert({i, 3}, i) == Outcome::kDone);
+    model.emplace(Id{i, 3}, i);
+  }
+  // A reader that waited for a writer would wait here for ever, and run into the time limit of the test.
+  const Held held(region.index);
+  CheckEqual(region.index, model);
+  uint64_t location = 0;
+  for (uint64_t i = 0; i < kEntries; i++) REQUIRE(!region.index.Get({i, 4}, &location));
+  CHECK(region.index.Statistics().entries == kEntries);
 }
 
 TEST_CASE("shard index threads: readers see every entry through growth, and only whole entries") {
