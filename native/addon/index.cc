@@ -1,8 +1,9 @@
 // The shard index. The shapes are those of ts/native/shard_index.ts.
 //
 // A thread attaches to a region once and gets a small number for it. Single operations take their id from a mailbox,
-// a Uint8Array of that thread, so that a call has no buffer argument to unwrap: they are a few comparisons away from
-// an empty call. Region and mailbox are referenced until the environment ends; a SharedArrayBuffer cannot be detached.
+// a Uint8Array of that thread over shared memory, so that a call has no buffer argument to unwrap, and a get leaves
+// its answer there: they are a few comparisons away from an empty call. Region and mailbox are referenced until the
+// environment ends; a SharedArrayBuffer cannot be detached.
 #include <cmath>
 #include <cstring>
 #include <deque>
@@ -22,7 +23,7 @@ using index::ShardIndex;
 struct IndexEnvironment {
   struct Attached {
     ShardIndex index;
-    const uint8_t* mailbox;
+    uint8_t* mailbox;
     Napi::ObjectReference region_reference;
     Napi::ObjectReference mailbox_reference;
   };
@@ -35,7 +36,8 @@ void FreeIndexEnvironment(IndexEnvironment* environment) { delete environment; }
 
 namespace {
 
-constexpr size_t kMailboxBytes = 16;
+// The id, and room for one location (a double) that is answered.
+constexpr size_t kMailboxBytes = 24;
 constexpr int64_t kMaxLocation = (int64_t{1} << 53) - 1;
 constexpr int64_t kMaxEntries = int64_t{1} << 33;
 
@@ -68,9 +70,10 @@ struct Call {
   size_t count = 4;
   IndexEnvironment::Attached* attached = nullptr;
 
-  // The first argument is the number that attach gave.
-  bool Begin(napi_env environment, napi_callback_info info) {
+  // The first argument is the number that attach gave. What is not asked for need not be filled with undefined.
+  bool Begin(napi_env environment, napi_callback_info info, size_t most = 4) {
     env = environment;
+    count = most;
     void* data = nullptr;
     napi_get_cb_info(env, info, &count, arguments, nullptr, &data);
     auto* own = static_cast<IndexEnvironment*>(data);
@@ -97,11 +100,6 @@ struct Call {
     return true;
   }
 
-  napi_value Number(double value) const {
-    napi_value result;
-    napi_create_double(env, value, &result);
-    return result;
-  }
   napi_value Said(Outcome outcome) const {
     napi_value result;
     napi_create_int32(env, static_cast<int32_t>(outcome), &result);
@@ -109,12 +107,14 @@ struct Call {
   }
 };
 
-// indexGet(number): location, or -1
+// indexGet(number); the location, or -1, goes to the mailbox, which is quicker than making a number of it
 napi_value Get(napi_env env, napi_callback_info info) {
   Call call;
-  if (!call.Begin(env, info)) return nullptr;
+  if (!call.Begin(env, info, 1)) return nullptr;
   uint64_t location;
-  return call.Number(call.attached->index.Get(call.FromMailbox(), &location) ? static_cast<double>(location) : -1);
+  const double answer = call.attached->index.Get(call.FromMailbox(), &location) ? static_cast<double>(location) : -1;
+  std::memcpy(call.attached->mailbox + sizeof(Id), &answer, sizeof answer);
+  return nullptr;
 }
 
 // indexInsert(number, location): outcome
@@ -206,8 +206,8 @@ Napi::Value Attach(const Napi::CallbackInfo& info) {
   if (!args.Bytes(0, "region", Args::kAnyLength, &region) || !args.Bytes(1, "mailbox", kMailboxBytes, &mailbox)) {
     return info.Env().Undefined();
   }
-  if (reinterpret_cast<uintptr_t>(mailbox.data) % alignof(uint32_t) != 0) {
-    args.Range("mailbox: not aligned to 4 bytes");
+  if (reinterpret_cast<uintptr_t>(mailbox.data) % alignof(double) != 0) {
+    args.Range("mailbox: not aligned to 8 bytes");
     return info.Env().Undefined();
   }
   ShardIndex index;

@@ -95,7 +95,7 @@ test('keys of any length are told apart by the resolver, whatever their hashes',
 test('wrong arguments are refused and nothing crashes', () => {
   const memory = createIndexMemory(100);
   const index = new ShardIndex(memory);
-  const number = addon.indexAttach(new Uint8Array(memory.buffer, memory.offset), new Uint8Array(16));
+  const number = addon.indexAttach(new Uint8Array(memory.buffer, memory.offset), new Uint8Array(24));
   const refused = { code: 'ERR_OSTRAKA_ARGUMENT' };
   assert.throws(() => index.get(Buffer.alloc(15)), RangeError);
   assert.throws(() => index.getMany(Buffer.alloc(17), new Float64Array(1)), refused);
@@ -107,8 +107,8 @@ test('wrong arguments are refused and nothing crashes', () => {
     assert.throws(() => addon.indexGet(bad as number), refused);
     assert.throws(() => addon.indexLength(bad as number), refused);
   }
-  assert.throws(() => addon.indexAttach(new Uint8Array(4096), new Uint8Array(16)), refused);
-  assert.throws(() => addon.indexAttach(new Uint8Array(memory.buffer, memory.offset), new Uint8Array(15)), refused);
+  assert.throws(() => addon.indexAttach(new Uint8Array(4096), new Uint8Array(24)), refused);
+  assert.throws(() => addon.indexAttach(new Uint8Array(memory.buffer, memory.offset), new Uint8Array(23)), refused);
   assert.throws(() => addon.indexIterate(number, 0n, new Uint8Array(16), new Uint8Array(16)), refused);
   assert.throws(() => createIndexMemory(0), refused);
 });

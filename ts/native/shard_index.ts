@@ -19,6 +19,7 @@ const CHANGED = 3;
 const FULL = 4;
 
 const ID_BYTES = 16;
+const MAILBOX_BYTES = 24;
 const PIECE_SLOTS = 3072;
 const CANDIDATES_MOST = 64;
 
@@ -48,7 +49,8 @@ export function createIndexMemory(maxEntries: number, form: 'ids' | 'hashed' = '
 /** What both forms have in common. Use it in the thread that made it. */
 class AttachedIndex {
   protected readonly number: number;
-  protected readonly mailbox: Uint8Array = new Uint8Array(ID_BYTES);
+  /** The id of a call; behind it the location that a get found. Shared memory, since that cannot be detached. */
+  protected readonly mailbox: Uint8Array = new Uint8Array(new SharedArrayBuffer(MAILBOX_BYTES));
 
   constructor({ buffer, offset }: IndexMemory) {
     this.number = addon.indexAttach(new Uint8Array(buffer, offset), this.mailbox);
@@ -79,12 +81,14 @@ class AttachedIndex {
 }
 
 export class ShardIndex extends AttachedIndex {
-  readonly #words: Int32Array = new Int32Array(this.mailbox.buffer);
+  readonly #words: Int32Array = new Int32Array(this.mailbox.buffer, 0, 4);
+  readonly #answer: Float64Array = new Float64Array(this.mailbox.buffer, ID_BYTES, 1);
 
   /** The location of a 16-byte id, -1 when it is not there. */
   get(id: Uint8Array): number {
     this.#address(id);
-    return addon.indexGet(this.number);
+    addon.indexGet(this.number);
+    return this.#answer[0] as number;
   }
 
   /** Looks up ids of 16 bytes each, one behind the other; -1 for those missing. Returns how many were found. */
