@@ -3,9 +3,9 @@
  * metadata names the set of every part.
  *
  * Strategies: `slots.ts` (the table is cluster state; movement is exactly the ideal), `maglev.ts` (stateless table),
- * `jump.ts` (a list of places), `weighted_placement.ts` (stateless table dealt by weight). The server uses the last
- * one until metadata carries the table of `slots`, which is the one to use from then on: a table of its history, not
- * of its targets, cannot be made again from the targets alone.
+ * `jump.ts` (a list of places), `weighted_placement.ts` (stateless table dealt by weight). The server keeps the table
+ * of `slots` in metadata (a table of its history cannot be made again from the targets alone) and selects through
+ * `table_placement.ts`.
  */
 import type { DataId } from '../drive/drive.js'
 

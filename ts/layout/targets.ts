@@ -8,14 +8,17 @@ import type { Target } from './placement.js'
 /** Set numbers are kept in 16 bits; the last one means "no set". */
 export const MAX_SET = 0xfffe
 
+const STATES: readonly string[] = ['active', 'readOnly', 'draining', 'gone']
+
 /** PlacementError 'badTarget'. The result shares nothing with the argument. */
 export function canonical(targets: readonly Target[]): Target[] {
   const sorted = targets.map((target) => ({ ...target })).sort((a, b) => a.set - b.set)
   let last = -1
-  for (const { set, weight } of sorted) {
+  for (const { set, weight, state } of sorted) {
     if (!Number.isInteger(set) || set < 0 || set > MAX_SET) throw new PlacementError('badTarget', `set ${String(set)}`)
     if (set === last) throw new PlacementError('badTarget', `set ${String(set)} is named twice`)
     if (!Number.isFinite(weight) || weight < 0) throw new PlacementError('badTarget', `weight of set ${String(set)}`)
+    if (!STATES.includes(state)) throw new PlacementError('badTarget', `state of set ${String(set)}`)
     last = set
   }
   return sorted

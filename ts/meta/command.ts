@@ -11,6 +11,7 @@
  * heal entry with it.
  */
 import type { DriveNumber } from '../drive/drive.js'
+import type { Target } from '../layout/placement.js'
 import type {
   Checksum,
   ChecksumAlgorithm,
@@ -22,6 +23,14 @@ import type {
   PartRecord,
   SetRecord,
 } from './schema.js'
+
+/**
+ * What this version knows. A kind of command that came later is refused until the cluster's level (`ClusterRecord`)
+ * was raised to the one it came with:
+ *   2  changeLayout, endGrowth
+ */
+export const FEATURE_LEVEL = 2
+export const LAYOUT_LEVEL = 2
 
 /** Conditions on the object that is there now. ETags without quotes; '*' as in HTTP. */
 export interface WriteCondition {
@@ -41,6 +50,16 @@ export type Command =
   | { kind: 'addNodeSets'; node: number; driveIds: string[]; setSize: number; parity: number }
   /** The sets of a node are no more. Refused while objects are stored on them. */
   | { kind: 'dropNodeSets'; node: number }
+  /** Every node knows the commands of this level. */
+  | { kind: 'raiseFeatureLevel'; level: number }
+  /**
+   * The next layout. `version` is that of the layout it was made from (0: there is none). `moves` makes the new table
+   * of the old one (layout/table_moves.ts), or of an empty one when there is none or `slots` differs; the old one is
+   * then kept as `previous`. `hash` is what the result must have.
+   */
+  | { kind: 'changeLayout'; version: number; slots: number; targets: Target[]; moves: Uint8Array; hash: Uint8Array }
+  /** The moves between the two tables are done: forgets the previous one. */
+  | { kind: 'endGrowth'; version: number }
   /** Gives the next writer epoch. */
   | { kind: 'openEpoch'; nowMs: number; worker: string; node?: number }
   | { kind: 'fenceEpochs'; epochs: number[] }

@@ -29,10 +29,12 @@ export const SYSTEM = {
   totals: 0x03,
   collection: 0x04,
   counters: 0x05,
+  layout: 0x06,
   bucketName: 0x10,
   set: 0x11,
   drive: 0x12,
   epoch: 0x13,
+  slots: 0x14,
   garbage: 0x20,
   heal: 0x21,
   owner: 0x22,
@@ -89,6 +91,7 @@ export const CLUSTER_KEY: Buffer = systemKey(SYSTEM.cluster)
 export const TOTALS_KEY: Buffer = systemKey(SYSTEM.totals)
 export const COLLECTION_KEY: Buffer = systemKey(SYSTEM.collection)
 export const COUNTERS_KEY: Buffer = systemKey(SYSTEM.counters)
+export const LAYOUT_KEY: Buffer = systemKey(SYSTEM.layout)
 
 /** Everything of a bucket begins with this; with '' as object key, the records of the bucket itself. */
 export function bucketPrefix(bucketId: number): Buffer {
@@ -149,6 +152,11 @@ export function driveKey(drive: number): Buffer {
 
 export function epochKey(epoch: number): Buffer {
   return systemKey(SYSTEM.epoch, u64(epoch))
+}
+
+/** Slots record * SLOTS_PER_RECORD and following of a placement table. */
+export function slotsKey(table: number, record: number): Buffer {
+  return systemKey(SYSTEM.slots, u32(table), u32(record))
 }
 
 export function garbageKey(order: OrderKey, dataId: Uint8Array): Buffer {

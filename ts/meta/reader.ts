@@ -4,6 +4,7 @@
  * (`chain.ts`), so a damaged view gives MetadataError 'corrupt', never a wrong or short answer; the reader reports the
  * view as doubtful and the caller retries after `refresh`, which moves to another copy.
  */
+import type { PlacementTable } from '../layout/table.js'
 import type {
   BucketRecord,
   ClusterRecord,
@@ -11,6 +12,7 @@ import type {
   DriveRecord,
   GarbageEntry,
   HealEntry,
+  LayoutRecord,
   ObjectRecord,
   OrderKey,
   SetRecord,
@@ -65,6 +67,10 @@ export interface MetadataReader {
   cluster(): ClusterRecord | undefined
   sets(): SetRecord[]
   drives(): DriveRecord[]
+  /** Undefined while there is no layout: the cluster has one set, or is older than layouts. */
+  layout(): LayoutRecord | undefined
+  /** The slots of the layout's table, in memory that threads can share. */
+  placementTable(layout: LayoutRecord): PlacementTable
   bucket(name: string): BucketRecord | undefined
   buckets(): BucketRecord[]
   object(bucketId: number, key: string): ObjectRecord | undefined

@@ -6,6 +6,7 @@
  */
 import type { DriveNumber } from '../drive/drive.js'
 import type { PartLocation } from '../layout/part_location.js'
+import type { Target } from '../layout/placement.js'
 
 /** Order of a change: log index and position of the command in its batch. */
 export interface OrderKey {
@@ -176,4 +177,22 @@ export interface WriterEpochRecord {
   fenced: boolean
   /** The node whose writer it is; absent in a store of one node. */
   node?: number
+}
+
+/**
+ * The layout: which set takes new parts, as a table of slots (ts/layout/slots.ts). There is none while the cluster has
+ * one set. The slots lie in records of their own, SLOTS_PER_RECORD each, little-endian u16, under the table's number.
+ */
+export interface LayoutRecord {
+  /** Counts up with every change. */
+  version: number
+  /** Number of the table: a new one when the number of slots grows. */
+  table: number
+  slots: number
+  /** XXH3-64 of all slots. */
+  hash: Uint8Array
+  /** Every set that the layout has known, in order of set numbers. */
+  targets: Target[]
+  /** The table before the number of slots grew, until the moves between the two are done. */
+  previous?: { table: number; slots: number; hash: Uint8Array }
 }

@@ -2,8 +2,10 @@
  * The answers of `MetadataReader` from one verified state. What snapshot that is, and when it changes, is the
  * business of the class that extends this (`client.ts`, `local_engine.ts`).
  */
+import { PlacementTable } from '../layout/table.js'
 import { readApplied } from './apply/apply.js'
 import type { GarbageRecord, OwnerRecord } from './apply/data_ids.js'
+import { readSlots } from './apply/layout.js'
 import { readCollectionEnabled, readTotals } from './apply/transaction.js'
 import type { Entry, StateReader } from './chain.js'
 import * as keys from './keys.js'
@@ -17,6 +19,7 @@ import type {
   DriveRecord,
   GarbageEntry,
   HealEntry,
+  LayoutRecord,
   ObjectRecord,
   OrderKey,
   SetRecord,
@@ -55,6 +58,16 @@ export abstract class ViewReader implements MetadataReader {
 
   drives(): DriveRecord[] {
     return this.#all<DriveRecord>(keys.systemKey(keys.SYSTEM.drive))
+  }
+
+  layout(): LayoutRecord | undefined {
+    return this.#get<LayoutRecord>(keys.LAYOUT_KEY)
+  }
+
+  placementTable(layout: LayoutRecord): PlacementTable {
+    const table = PlacementTable.create(layout.slots, layout.version)
+    table.sets.set(this.#read((state) => readSlots(state, layout)))
+    return table
   }
 
   bucket(name: string): BucketRecord | undefined {

@@ -17,6 +17,7 @@ import { collected, healed, queueHeal, setCollection } from './care.js'
 import { addSets, driveHealed, fenceEpochs, initCluster, openEpoch, replaceDrive } from './cluster.js'
 import { completeUpload } from './complete.js'
 import { refuse, Refused } from './context.js'
+import { changeLayout, endGrowth, raiseFeatureLevel } from './layout.js'
 import type { Context, Handled } from './context.js'
 import { discard } from './data_ids.js'
 import { addNodeSets, claimSets, dropNodeSets } from './node_sets.js'
@@ -126,6 +127,9 @@ function handle(context: Context, command: Command): Handled   {
     case 'claimSets': return claimSets(context, command)
     case 'addNodeSets': return addNodeSets(context, command)
     case 'dropNodeSets': return dropNodeSets(context, command)
+    case 'raiseFeatureLevel': return raiseFeatureLevel(context, command)
+    case 'changeLayout': return changeLayout(context, command)
+    case 'endGrowth': return endGrowth(context, command)
     case 'openEpoch': return openEpoch(context, command)
     case 'fenceEpochs': return fenceEpochs(context, command)
     case 'createBucket': return createBucket(context, command)

@@ -21,6 +21,7 @@ import type { DriveEvent, MonitoredDrive } from '../../drive/health_monitor.js'
 import { LocalDrive } from '../../drive/local_drive.js'
 import { openDrives } from '../../drive/open_drives.js'
 import type { JoinCluster, OpenedDrives, OpenedPlace } from '../../drive/open_drives.js'
+import { FEATURE_LEVEL } from '../../meta/command.js'
 import { MetadataError } from '../../meta/engine.js'
 import type { MetadataEngine } from '../../meta/engine.js'
 import type { DriveRecord } from '../../meta/schema.js'
@@ -29,7 +30,8 @@ import { AUTO } from '../config/units.js'
 import type { Logger } from '../log.js'
 import type { MetadataDrive } from '../threads/metadata_worker.js'
 import type { Topology } from '../threads/topology.js'
-import { makeTopology } from './topology_maker.js'
+import { LayoutKeeper } from './layout_keeper.js'
+import { capacitiesOf, makeTopology } from './topology_maker.js'
 import type { Place } from './topology_maker.js'
 
 /** What metadata says of the drives cannot be reconciled with what is there. */
@@ -53,7 +55,6 @@ const ROWS = 4096
 const RETRY_MS = 500
 const REPLACE_RETRY_MS = 5000
 const STRIPE_SIZE = 1 << 20
-const FEATURE_LEVEL = 1
 /** The node that a store begins on. */
 const FIRST_NODE = 1
 
@@ -74,6 +75,8 @@ export class DriveRegistry {
   #watcher: DriveWatcher | undefined
   /** Replacements run one after the other. */
   #replacing: Promise<void> = Promise.resolve()
+  readonly #layout = new LayoutKeeper()
+  #layoutKept: Promise<void> = Promise.resolve()
 
   private constructor(config: Config, log: Logger, opened: OpenedDrives) {
     this.#config = config
@@ -176,7 +179,12 @@ export class DriveRegistry {
     client.reader.refresh()
     const cluster = client.reader.cluster()
     if (cluster === undefined) await this.#makeCluster(client)
-    else if (cluster.clusterId !== this.#opened.clusterId) {
+    else if (cluster.featureLevel > FEATURE_LEVEL) {
+      throw new DriveRefusal(
+        `the cluster has feature level ${String(cluster.featureLevel)}, this version knows ${String(FEATURE_LEVEL)}: ` +
+          'use the newer version that raised it',
+      )
+    } else if (cluster.clusterId !== this.#opened.clusterId) {
       throw new DriveRefusal(
         `the metadata is of cluster ${cluster.clusterId}, the drives are of ${this.#opened.clusterId}`,
       )
@@ -187,6 +195,7 @@ export class DriveRegistry {
     await this.#monitor.probeAll()
     await this.#recover()
     this.#publishNow()
+    await this.#keepLayout()
   }
 
   watch(watcher: DriveWatcher): void {
@@ -366,11 +375,29 @@ export class DriveRegistry {
       records: client.reader.drives().filter((drive) => own.has(drive.set)),
       places: this.#places,
       rowOf: (row) => this.#rowIndex(row),
+      layout: this.#layout.read(client.reader),
     })
     const same = JSON.stringify({ ...next, version: 0 }) === JSON.stringify({ ...this.#topology, version: 0 })
     if (same) return
     this.#topology = next
     this.#watcher?.changed(next)
+  }
+
+  /** Runs one after the other; what fails is tried again with the next change of a drive. */
+  #keepLayout(): Promise<void> {
+    this.#layoutKept = this.#layoutKept.then(async () => {
+      const client = this.#client
+      const sets = this.#topology?.sets ?? []
+      if (client === undefined || sets.length < 2) return
+      try {
+        if (!(await this.#layout.keep(client, capacitiesOf(sets, this.#places), this.#node))) return
+        this.#publishNow()
+        this.#log.info({ layout: this.#topology?.layout?.version }, 'the layout was changed')
+      } catch (error) {
+        this.#log.warn({ err: error }, 'the layout could not be brought up to date')
+      }
+    })
+    return this.#layoutKept
   }
 
   #rowIndex(row: DriveRow): number {
@@ -403,6 +430,7 @@ export class DriveRegistry {
     if (!gone(health.state) && gone(from)) this.#watcher?.metadata.addDrive({ number, path: place.path })
     if (health.state === 'online') this.#watcher?.returned(set)
     this.#publish()
+    void this.#keepLayout()
   }
 
   #replaceLater(place: Place): void {
@@ -471,6 +499,7 @@ export class DriveRegistry {
     this.#watcher?.metadata.removeDrive(old.number, 'replaced')
     this.#watcher?.metadata.addDrive({ number: record.number, path: place.path })
     this.#watcher?.returned(record.set)
+    await this.#keepLayout()
   }
 
   /** '' when it was applied, now or before; else why not. */

@@ -4,6 +4,7 @@ import type { MonitoredDrive } from '../../drive/health_monitor.js'
 import type { Target } from '../../layout/placement.js'
 import type { DriveRecord, SetRecord } from '../../meta/schema.js'
 import type { Topology } from '../threads/topology.js'
+import type { Capacity, SharedLayout } from './layout_keeper.js'
 
 /** A configured path and the drive that belongs there. */
 export interface Place {
@@ -24,6 +25,7 @@ export interface TopologyFacts {
   records: DriveRecord[]
   places: readonly Place[]
   rowOf(row: DriveRow): number
+  layout?: SharedLayout | undefined
 }
 
 /** Weights are whole units of this, so that small changes of free space move nothing. */
@@ -40,7 +42,26 @@ export function makeTopology(facts: TopologyFacts): Topology {
       row: place === undefined ? 0 : facts.rowOf(place.monitored.row),
     }
   })
-  return { version, clusterId, stripeSize, sets, drives, targets: targetsOf(sets, byNumber) }
+  const { layout } = facts
+  const targets = targetsOf(sets, byNumber)
+  return { version, clusterId, stripeSize, sets, drives, targets, ...(layout !== undefined && { layout }) }
+}
+
+/**
+ * The weight of each set of which a drive could be asked; one that could not counts as the others of its set do on
+ * average.
+ */
+export function capacitiesOf(sets: readonly SetRecord[], places: readonly Place[]): Map<number, Capacity> {
+  const sizes = new Map(places.map(({ record, monitored }) => [record.number, monitored.row.health.totalBytes]))
+  return new Map(
+    sets.flatMap((set): [number, Capacity][] => {
+      const known = set.drives.flatMap((number) => sizes.get(number) || [])
+      if (known.length === 0) return []
+      const total = (known.reduce((sum, size) => sum + size, 0) / known.length) * set.drives.length
+      const weight = Math.max(1, Math.round(total / WEIGHT_UNIT))
+      return [[set.number, { weight, whole: known.length === set.drives.length }]]
+    }),
+  )
 }
 
 /** A set that can take no data now is left out, as long as another can. */

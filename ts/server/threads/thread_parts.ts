@@ -13,7 +13,7 @@ import { LocalSet } from '../../erasure/local_set.js'
 import type { LocalSetOptions } from '../../erasure/local_set.js'
 import { SlabPool } from '../../erasure/slab.js'
 import type { Placement } from '../../layout/placement.js'
-import { WeightedPlacement } from '../../layout/weighted_placement.js'
+import { placementFor } from '../../layout/table_placement.js'
 import type { MetadataEngine } from '../../meta/engine.js'
 import { DataIds } from '../../store/data_ids.js'
 import { PinBoard, Pins } from '../../store/pins.js'
@@ -68,7 +68,7 @@ export class ThreadParts {
     this.#table = DriveTable.over(options.shared.driveTable)
     this.#slabs = new SlabPool(options.memoryBytes)
     this.#topology = options.topology
-    this.#placement = new WeightedPlacement(options.topology.targets)
+    this.#placement = placementFor(options.topology.targets, options.topology.layout?.table)
     this.update(options.topology)
   }
 
@@ -100,8 +100,10 @@ export class ThreadParts {
   }
 
   update(topology: Topology): void {
+    if (topology !== this.#topology) {
+      this.#placement = placementFor(topology.targets, topology.layout?.table)
+    }
     this.#topology = topology
-    this.#placement = new WeightedPlacement(topology.targets)
     const wanted = new Map(
       topology.drives.filter((drive) => drive.path !== '').map((drive) => [drive.number, drive]),
     )

@@ -21,4 +21,6 @@ export interface Topology {
   /** Members, and drives that were replaced. */
   drives: TopologyDrive[]
   targets: Target[]
+  /** The cluster's slot table, in memory that all threads share; none while there is one set. */
+  layout?: { version: number; table: SharedArrayBuffer }
 }
