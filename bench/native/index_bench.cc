@@ -188,20 +188,34 @@ double Turn(Table& table, const Cell& cell, std::vector<Own>& own) {
 }
 
 template <typename Table>
-void Mixed(Table& table, uint64_t entries) {
+struct Candidate {
+  Table& table;
   std::vector<Own> own;
-  const uint64_t each = std::max<uint64_t>(entries / 20, 64);
-  for (uint64_t t = 0; t < 2; t++) own.push_back({2 * entries + t * each, std::vector<uint8_t>(each)});
+  double best = 0;
+  Candidate(Table& of, uint64_t entries) : table(of) {
+    const uint64_t each = std::max<uint64_t>(entries / 20, 64);
+    for (uint64_t t = 0; t < 2; t++) own.push_back({2 * entries + t * each, std::vector<uint8_t>(each)});
+  }
+  void Try(const Cell& cell) { best = std::max(best, Turn(table, cell, own)); }
+  void Tell(const Cell& cell) {
+    const std::string name = "index." + std::to_string(cell.entries) + "." + Table::kName +
+                             (cell.hit ? ".hit" : ".miss") + ".writes" + std::to_string(cell.writes) + ".threads" +
+                             std::to_string(cell.threads);
+    Note(name, static_cast<double>(cell.threads) / best, "ns");
+    Note(name + ".rate", best * 1e9, "ops/s");
+    best = 0;
+  }
+};
+
+// The tables take turns, so that what happens on the machine happens to all of them.
+template <typename... Tables>
+void Mixed(uint64_t entries, Candidate<Tables>... candidates) {
   for (const uint64_t writes : {0, 5, 50}) {
     for (const bool hit : {true, false}) {
       for (const uint64_t threads : {1, 2}) {
         const Cell cell{entries, hit, writes, threads};
-        double best = 0;
-        for (int turn = 0; turn < (quick ? 8 : 25); turn++) best = std::max(best, Turn(table, cell, own));
-        const std::string name = "index." + std::to_string(entries) + "." + Table::kName + (hit ? ".hit" : ".miss") +
-                                 ".writes" + std::to_string(writes) + ".threads" + std::to_string(threads);
-        Note(name, static_cast<double>(threads) / best, "ns");
-        Note(name + ".rate", best * 1e9, "ops/s");
+        for (int turn = 0; turn < (quick ? 8 : 25); turn++) (candidates.Try(cell), ...);
+        (candidates.Tell(cell), ...);
       }
     }
   }
@@ -228,16 +242,15 @@ void Size(uint64_t entries) {
     Note(name + ".get.hit", Get(table, entries, true), "ns");
     Note(name + ".get.miss", Get(table, entries, false), "ns");
     Note(name + ".getMany", GetMany(table, entries), "ns");
-    Mixed(table, entries);
   }
-  {
-    SharedMutexMap table(entries);
-    Fill(table, next);
-    Mixed(table, entries);
-  }
-  ShardedTable table(entries);
+  IndexTable table(entries * 5 / 4);
+  SharedMutexMap map(entries);
+  ShardedTable sharded(entries);
   Fill(table, next);
-  Mixed(table, entries);
+  Fill(map, next);
+  Fill(sharded, next);
+  Mixed(entries, Candidate<IndexTable>(table, entries), Candidate<SharedMutexMap>(map, entries),
+        Candidate<ShardedTable>(sharded, entries));
 }
 
 // ---- Latency of readers while the table grows ---------------------------------------------------------------------
