@@ -16,7 +16,7 @@
 import { MetadataError } from './engine.js'
 import { afterPrefix, HEAD_KEY, hasPrefix } from './keys.js'
 import { checkValue, encodeValue, linksTo, linkTo, LINK_OFFSET, LINK_SIZE, pack, payloadOf } from './record.js'
-import type { SortedMap } from './sorted_map.js'
+import { SortedMap } from './sorted_map.js'
 import type { RawEntry, RawWrite, ViewSnapshot } from './view_store.js'
 
 export interface Entry {
@@ -33,22 +33,48 @@ export interface StateReader {
   first(prefix: Buffer): Entry | undefined
 }
 
+/** Two neighbours in the view: no record lies between them. */
+interface Gap {
+  before: RawEntry
+  next: RawEntry | undefined
+}
+
+/** What was found out about a state that does not change meanwhile. */
+interface Memory {
+  /** Checked values by key. */
+  values: Map<string, Buffer | undefined>
+  /** Proved gaps, by the key before. */
+  gaps: SortedMap<Gap>
+}
+
 /** Every answer checked against checksums and the chain. */
 export class CheckedView implements StateReader {
   readonly #view: ViewSnapshot
+  readonly #memory: Memory | undefined
 
-  constructor(view: ViewSnapshot) {
+  /** `remember`: for a short life in which the view does not change and the same keys are asked for again. */
+  constructor(view: ViewSnapshot, remember = false) {
     this.#view = view
+    if (remember) this.#memory = { values: new Map(), gaps: new SortedMap() }
   }
 
   get(key: Buffer): Buffer | undefined {
+    const value = this.value(key)
+    if (value !== undefined) return payloadOf(value)
+    this.proveGap(key)
+    return undefined
+  }
+
+  /** The whole value of a key, checked. That there is none is not proved. */
+  value(key: Buffer): Buffer | undefined {
+    const text = this.#memory === undefined ? '' : key.toString('latin1')
+    const known = this.#memory?.values.get(text)
+    if (known !== undefined) return known
+    if (this.#memory !== undefined && this.#gapAround(text) !== undefined) return undefined
     const value = this.#view.get(key)
-    if (value === undefined) {
-      this.proveGap(key)
-      return undefined
-    }
-    checkValue(key, value)
-    return payloadOf(value)
+    if (value !== undefined) checkValue(key, value)
+    this.#memory?.values.set(text, value)
+    return value
   }
 
   *scan(from: Buffer, to: Buffer | undefined): Generator<Entry> {
@@ -76,12 +102,33 @@ export class CheckedView implements StateReader {
       if (!linksTo(previous.value, last.key)) throw broken()
       return { key: last.key, payload: payloadOf(last.value) }
     }
+    if (to !== undefined && last !== undefined && last.key.compare(prefix) < 0) {
+      this.proveGap(prefix)
+      return undefined
+    }
     for (const entry of this.scan(prefix, to)) return entry
     return undefined
   }
 
   /** Proves that no record has this key; the neighbours that prove it. */
-  proveGap(key: Buffer): { before: RawEntry; next: RawEntry | undefined } {
+  proveGap(key: Buffer): Gap {
+    if (this.#memory === undefined) return this.#findGap(key)
+    const known = this.#gapAround(key.toString('latin1'))
+    if (known !== undefined) return known
+    const gap = this.#findGap(key)
+    this.#memory.gaps.set(gap.before.key.toString('latin1'), gap)
+    return gap
+  }
+
+  /** A gap found before that this key lies in. */
+  #gapAround(text: string): Gap | undefined {
+    const gaps = this.#memory?.gaps
+    const at = gaps?.lower(text)
+    const gap = at === undefined ? undefined : gaps?.get(at)
+    return gap?.next === undefined || text < gap.next.key.toString('latin1') ? gap : undefined
+  }
+
+  #findGap(key: Buffer): Gap {
     let next: RawEntry | undefined
     for (const entry of this.#view.ascend(key)) {
       checkValue(entry.key, entry.value)
@@ -130,8 +177,9 @@ interface Pending {
  * Raw writes for a set of changes (undefined: remove) over the state `view`. Changes that remove what does not
  * exist are left out.
  */
-export function linkChanges(view: ViewSnapshot, changes: SortedMap<Buffer | undefined>): RawWrite[] {
-  const checked = new CheckedView(view)
+export function linkChanges(
+  view: ViewSnapshot, changes: SortedMap<Buffer | undefined>, checked: CheckedView = new CheckedView(view),
+): RawWrite[] {
   const writes: RawWrite[] = []
   /** The record whose link is not known yet: it will name the next record that remains. */
   let open: Pending | undefined
@@ -144,8 +192,7 @@ export function linkChanges(view: ViewSnapshot, changes: SortedMap<Buffer | unde
   for (const [text, payload] of changes.entries()) {
     const key = Buffer.from(text, 'latin1')
     if (open !== undefined && oldNext !== undefined && oldNext.compare(key) < 0) finish(oldNext)
-    const old = view.get(key)
-    if (old !== undefined) checkValue(key, old)
+    const old = checked.value(key)
     if (open === undefined) {
       if (old !== undefined && payload !== undefined) {
         writes.push({ key, value: encodeValue(key, payload, old.subarray(LINK_OFFSET, LINK_OFFSET + LINK_SIZE)) })

@@ -36,10 +36,25 @@ export function unpack(bytes: Uint8Array): unknown {
 
 /** Absent and undefined are the same, so the encoding has only the one. */
 function withoutUndefined(value: unknown): unknown {
+  return holdsUndefined(value) ? strip(value) : value
+}
+
+/** Most values hold none, and need not be copied. */
+function holdsUndefined(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null || value instanceof Uint8Array) return false
+  const plain = value as Readonly<Record<string, unknown>>
+  for (const name in plain) {
+    const inner = plain[name]
+    if (inner === undefined || (typeof inner === 'object' && holdsUndefined(inner))) return true
+  }
+  return false
+}
+
+function strip(value: unknown): unknown {
   if (typeof value !== 'object' || value === null || value instanceof Uint8Array) return value
-  if (Array.isArray(value)) return value.map(withoutUndefined)
+  if (Array.isArray(value)) return value.map(strip)
   const out: Record<string, unknown> = {}
-  for (const [name, inner] of Object.entries(value)) if (inner !== undefined) out[name] = withoutUndefined(inner)
+  for (const [name, inner] of Object.entries(value)) if (inner !== undefined) out[name] = strip(inner)
   return out
 }
 

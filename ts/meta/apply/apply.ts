@@ -69,13 +69,15 @@ export function readApplied(state: StateReader): Applied {
 
 /** Throws MetadataError 'corrupt' when the state cannot be trusted; nothing was changed then. */
 export function applyBatch(view: ViewSnapshot, position: Applied, batch: Batch): BatchOutcome {
-  const tx = new Transaction(new CheckedView(view))
+  const checked = new CheckedView(view, true)
+  const tx = new Transaction(checked)
   const results = batch.requests.map(({ command, requestId }, offset) => {
     const context: Context = { tx, order: { index: position.index, offset }, batchMs: batch.timeMs }
     return applyOne(context, command, requestId)
   })
   tx.put(APPLIED_KEY, position)
-  return { results, writes: linkChanges(view, tx.changes) }
+  tx.settle()
+  return { results, writes: linkChanges(view, tx.changes, checked) }
 }
 
 function applyOne(context: Context, command: Command, requestId: string | undefined): CommandResult {

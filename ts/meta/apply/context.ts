@@ -3,7 +3,7 @@
  * `Refused`, which takes back everything the command changed.
  */
 import type { CommandValue, Refusal, WriteCondition } from '../command.js'
-import { afterPrefix, bucketKey, bucketNameKey, KIND, MAX_OBJECT_KEY, objectPrefix } from '../keys.js'
+import { bucketKey, bucketNameKey, KIND, MAX_OBJECT_KEY, objectPrefix } from '../keys.js'
 import { unpack } from '../record.js'
 import type { BucketRecord, ObjectRecord, OrderKey } from '../schema.js'
 import type { Transaction } from './transaction.js'
@@ -37,7 +37,7 @@ export function checkKey(key: string): void {
 }
 
 export function needBucket(context: Context, bucketId: number): BucketRecord {
-  return context.tx.read<BucketRecord>(bucketKey(bucketId)) ?? refuse('NoSuchBucket', `bucket ${String(bucketId)}`)
+  return context.tx.readFlat<BucketRecord>(bucketKey(bucketId)) ?? refuse('NoSuchBucket', `bucket ${String(bucketId)}`)
 }
 
 export function bucketByName(context: Context, name: string): BucketRecord | undefined {
@@ -46,7 +46,7 @@ export function bucketByName(context: Context, name: string): BucketRecord | und
 }
 
 export function putBucket(context: Context, bucket: BucketRecord): void {
-  context.tx.put(bucketKey(bucket.id), bucket)
+  context.tx.putFlat(bucketKey(bucket.id), bucket)
 }
 
 /** The newest object record of a key and the key it lies under. */
@@ -56,10 +56,8 @@ export function currentObject(
   key: string,
 ): { recordKey: Buffer; object: ObjectRecord } | undefined {
   const prefix = objectPrefix(bucketId, key, KIND.object)
-  for (const entry of context.tx.scan(prefix, afterPrefix(prefix))) {
-    return { recordKey: entry.key, object: unpack(entry.payload) as ObjectRecord }
-  }
-  return undefined
+  const entry = context.tx.first(prefix)
+  return entry && { recordKey: entry.key, object: unpack(entry.payload) as ObjectRecord }
 }
 
 /** Conditions of S3 on a write: If-Match on nothing is NoSuchKey. */

@@ -30,12 +30,16 @@ export function remember(context: Context, requestId: string, result: CommandRes
 }
 
 function dropOld(context: Context, total: number): number {
+  // All commands of a batch have the same time: what the first of them found too young to go stays so.
+  if (context.tx.oldRequestsGone && total <= MAX_REQUESTS) return 0
   const old: { key: Buffer; requestId: string }[] = []
   const from = systemKey(SYSTEM.requestOrder)
   for (const entry of context.tx.scan(from, systemKey(SYSTEM.requestOrder + 1))) {
     const { requestId, atMs } = unpack(entry.payload) as { requestId: string; atMs: number }
     const tooMany = total - old.length > MAX_REQUESTS
-    if (old.length === DROP_EACH || (!tooMany && atMs > context.batchMs - KEEP_MS)) break
+    const young = !tooMany && atMs > context.batchMs - KEEP_MS
+    if (young) context.tx.oldRequestsGone = true
+    if (old.length === DROP_EACH || young) break
     old.push({ key: entry.key, requestId })
   }
   for (const { key, requestId } of old) {

@@ -38,12 +38,22 @@ export function readCollectionEnabled(state: StateReader): boolean {
   return payload === undefined || (unpack(payload) as { enabled: boolean }).enabled
 }
 
-/** Runs of sorted entries from the overlay and from below, the overlay winning; undefined hides an entry. */
+/** A decoded record. `changed`: it is newer than what `changes` has of it. Never modified, only replaced. */
+interface Flat {
+  readonly value: object
+  readonly changed: boolean
+}
+
+/** Sorted entries from the overlay and from below, the overlay winning; undefined hides an entry. */
 export class Transaction implements StateReader {
   readonly #base: StateReader
   readonly changes: SortedMap<Buffer | undefined> = new SortedMap()
-  /** What each change of the current command replaced, for undo. */
-  #journal: { key: string; had: boolean; value: Buffer | undefined }[] = []
+  /** All that was known of a key before each change of the current command, for undo. */
+  #journal: { key: string; had: boolean; value: Buffer | undefined; flat: Flat | undefined }[] = []
+  /** Records that most commands change, decoded, newest state; `settle` encodes them. */
+  readonly #flat = new Map<string, Flat>()
+  /** No request id is old enough to be dropped (requests.ts). */
+  oldRequestsGone = false
 
   constructor(base: StateReader) {
     this.#base = base
@@ -51,6 +61,7 @@ export class Transaction implements StateReader {
 
   get(key: Buffer): Buffer | undefined {
     const text = key.toString('latin1')
+    if (this.#flat.get(text)?.changed === true) this.settle()
     return this.changes.has(text) ? this.changes.get(text) : this.#base.get(key)
   }
 
@@ -68,7 +79,47 @@ export class Transaction implements StateReader {
     this.#change(key, undefined)
   }
 
+  /** As `read`, for records without nested ones: decoded once for the whole batch. The copy given is the caller's. */
+  readFlat<T extends object>(key: Buffer): T | undefined {
+    const text = key.toString('latin1')
+    const known = this.#flat.get(text)
+    if (known !== undefined) return { ...(known.value as T) }
+    const value = this.read<T>(key)
+    if (value !== undefined) this.#flat.set(text, { value, changed: false })
+    return value && { ...value }
+  }
+
+  /** Changes a record that `readFlat` gave; one that it did not find is put. */
+  putFlat(key: Buffer, value: object): void {
+    const text = key.toString('latin1')
+    const known = this.#flat.get(text)
+    if (known === undefined) {
+      this.put(key, value)
+      return
+    }
+    this.#note(text)
+    this.#flat.set(text, { value: { ...value }, changed: true })
+  }
+
+  /**
+   * Makes encoded changes of what `putFlat` was given: before that `changes` lacks them. What a record is does not
+   * change by this, so there is nothing to undo.
+   */
+  settle(): void {
+    for (const [key, flat] of this.#flat) {
+      if (!flat.changed) continue
+      this.#flat.set(key, { value: flat.value, changed: false })
+      this.changes.set(key, pack(flat.value))
+    }
+  }
+
+  #note(key: string): void {
+    const had = this.changes.has(key)
+    this.#journal.push({ key, had, value: this.changes.get(key), flat: this.#flat.get(key) })
+  }
+
   *scan(from: Buffer, to: Buffer | undefined): Generator<Entry> {
+    this.settle()
     const end = to?.toString('latin1')
     const over = this.changes.keysFrom(from.toString('latin1'))
     let change = over.next()
@@ -94,6 +145,10 @@ export class Transaction implements StateReader {
   }
 
   first(prefix: Buffer): Entry | undefined {
+    const text = prefix.toString('latin1')
+    let touched = this.changes.ceiling(text)?.startsWith(text) === true
+    for (const key of this.#flat.keys()) touched ||= key.startsWith(text)
+    if (!touched) return this.#base.first(prefix)
     for (const entry of this.scan(prefix, afterPrefix(prefix))) return entry
     return undefined
   }
@@ -105,21 +160,23 @@ export class Transaction implements StateReader {
 
   /** Takes back everything since `begin`. */
   undo(): void {
-    for (const { key, had, value } of this.#journal.reverse()) {
+    for (const { key, had, value, flat } of this.#journal.reverse()) {
       if (had) this.changes.set(key, value)
       else this.changes.delete(key)
+      if (flat === undefined) this.#flat.delete(key)
+      else this.#flat.set(key, flat)
     }
     this.#journal = []
   }
 
   totals(): Totals {
-    return readTotals(this)
+    return { ...NO_TOTALS, ...this.readFlat<Totals>(TOTALS_KEY) }
   }
 
   addTotals(delta: Partial<Totals>): void {
     const totals = this.totals()
     for (const [name, by] of Object.entries(delta) as [keyof Totals, number][]) totals[name] += by
-    this.put(TOTALS_KEY, totals)
+    this.putFlat(TOTALS_KEY, totals)
   }
 
   counters(): Counters {
@@ -133,7 +190,8 @@ export class Transaction implements StateReader {
 
   #change(key: Buffer, payload: Buffer | undefined): void {
     const text = key.toString('latin1')
-    this.#journal.push({ key: text, had: this.changes.has(text), value: this.changes.get(text) })
+    this.#note(text)
+    this.#flat.delete(text)
     this.changes.set(text, payload)
   }
 }
