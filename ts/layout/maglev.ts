@@ -13,7 +13,7 @@ import { xxh3_64 } from '../native/hash.js'
 import type { DataId } from '../drive/drive.js'
 import type { Placement, Target } from './placement.js'
 import { selectMany } from './select_many.js'
-import { PlacementTable } from './table.js'
+import { NO_SET, PlacementTable } from './table.js'
 import { apportion, canonical, quotas } from './targets.js'
 
 /** Most slots that moved beyond the ideal, as a share of all, that the tests allow for a change of one target. */
@@ -54,16 +54,18 @@ export function fillMaglev(sets: Uint16Array, targets: readonly Target[]): void 
     position[i] = Number(xxh3_64(name, OFFSET_SEED) % BigInt(slots))
     step[i] = 1 + Number(xxh3_64(name, STEP_SEED) % BigInt(slots - 1))
   }
-  const taken = new Uint8Array(slots)
-  for (const i of turns(counts, slots)) {
-    let slot = position[i] as number
+  const numbers = Uint16Array.from(targets, (target) => target.set)
+  const order = turns(counts, slots)
+  sets.fill(NO_SET)
+  for (let turn = 0; turn < slots; turn++) {
+    const i = order[turn] as number
     const by = step[i] as number
-    while (taken[slot] === 1) {
+    let slot = position[i] as number
+    while (sets[slot] !== NO_SET) {
       slot += by
       if (slot >= slots) slot -= slots
     }
-    taken[slot] = 1
-    sets[slot] = (targets[i] as Target).set
+    sets[slot] = numbers[i] as number
     position[i] = slot
   }
 }
