@@ -7,6 +7,7 @@ import { DrivesRefusedError } from '../drive/open_drives.js'
 import { ConfigError } from '../server/config/load.js'
 import { addAdminCommand } from './admin_command.js'
 import { Unreachable } from './admin_client.js'
+import { addBenchCommand } from './bench_command.js'
 import { addConfigCommand } from './config_command.js'
 import { EXIT } from '../server/exit_codes.js'
 import { addRestoreCommand } from './restore_command.js'
@@ -27,6 +28,7 @@ function program(): Command {
   addAdminCommand(ostraka)
   addRestoreCommand(ostraka)
   addConfigCommand(ostraka)
+  addBenchCommand(ostraka)
   return ostraka
 }
 

@@ -49,6 +49,8 @@ export class Connection {
   /** Bytes to come of a body of known length, or of a chunk with its line end. */
   #left = 0
   #closes = false
+  /** What was wrong with the server between two requests. */
+  #problem: Error | undefined
 
   constructor(address: Address) {
     this.#address = address
@@ -78,6 +80,7 @@ export class Connection {
 
   /** `head` is the whole head of the request with its empty line. Rejects when the connection fails. */
   async send(head: string, body?: Uint8Array, options: { headOnly?: boolean; keep?: boolean } = {}): Promise<Answer> {
+    if (this.#problem !== undefined) throw this.#problem
     if (this.#socket === undefined) await this.open()
     const socket = this.#socket
     if (socket === undefined) throw new Error('the server closed the connection')
@@ -103,6 +106,7 @@ export class Connection {
       if (rest.length > 0) throw new Error('the server sent more than the answer')
     } catch (error) {
       const socket = this.#socket
+      if (this.#pending === undefined) this.#problem = error as Error
       if (socket !== undefined) this.#ended(socket, error as Error)
       socket?.destroy()
     }

@@ -18,7 +18,7 @@ export function parseList<T>(what: string, text: string, parse: (item: string) =
   const items = text.split(',').map((item) => item.trim())
   return items.map((item) => {
     const value = parse(item)
-    if (value === undefined) throw new Error(`${what}: "${item}" is not one`)
+    if (value === undefined) throw new Error(`${what}: "${item}" is not valid`)
     return value
   })
 }
