@@ -111,6 +111,7 @@ export class LocalMetadata {
           (error: unknown) => (this.dead ? new Promise<never>(() => undefined) : Promise.reject(error as Error)),
         )
       },
+      settled: () => Promise.resolve(),
       status: () => engine.status(),
       backup: (path, onProgress) => engine.backup(path, onProgress),
       close: () => Promise.resolve(),

@@ -105,6 +105,7 @@ export class SimulatedMetadata {
     return {
       reader,
       propose: (command, requestId) => this.#propose(command, requestId),
+      settled: () => Promise.resolve(),
       status: () => this.#status(reader),
       backup: () => Promise.reject(new Error('a simulated view has no files')),
       close: () => Promise.resolve(),

@@ -11,10 +11,17 @@ import type { MessagePort } from 'node:worker_threads'
 import { encodeRequest, readApplied } from './apply/apply.js'
 import { MAX_REQUEST_ID } from './apply/requests.js'
 import { CheckedView } from './chain.js'
-import type { Command, CommandResult } from './command.js'
-import type { ClientConnection, ErrorMessage, FromEngine, Proposal, ProposalResult, ToEngine } from './engine_port.js'
+import type { Command, CommandResult, Fence } from './command.js'
+import type {
+  ClientConnection,
+  ErrorMessage,
+  FromEngine,
+  Proposal,
+  ProposalResult,
+  ToEngine,
+} from './engine_port.js'
 import { MetadataError } from './engine.js'
-import type { MetadataEngine, MetadataStatus } from './engine.js'
+import type { MetadataEngine, MetadataStatus, ReadConsistency } from './engine.js'
 import { LmdbReader } from './lmdb_view.js'
 import { Published } from './published.js'
 import { pack, unpack } from './record.js'
@@ -43,6 +50,9 @@ export class MetadataClient implements MetadataEngine {
   readonly #maxWaiting: number
   readonly #waiting = new Map<number, Waiting<CommandResult>>()
   readonly #calls = new Map<number, Call>()
+  readonly #published: Published
+  readonly #settling = new Map<number, Waiting<void>>()
+  #asking: { id: number; level: ReadConsistency }[] = []
   #outgoing: Proposal[] = []
   #nextId = 1
   #closed = false
@@ -50,14 +60,15 @@ export class MetadataClient implements MetadataEngine {
   constructor(connection: ClientConnection, options: MetadataClientOptions = {}) {
     this.#port = connection.port
     this.#maxWaiting = options.maxWaiting ?? MAX_WAITING
-    this.reader = new ClientReader(new Published(connection.published), (generation, reason) => {
+    this.#published = new Published(connection.published)
+    this.reader = new ClientReader(this.#published, (generation, reason) => {
       this.#send({ doubt: { generation, reason } })
     })
     this.#port.on('message', (message: FromEngine) => { this.#receive(message) })
     this.#port.on('close', () => { this.#end() })
   }
 
-  propose(command: Command, requestId?: string): Promise<CommandResult> {
+  propose(command: Command, requestId?: string, fence?: Fence): Promise<CommandResult> {
     if (this.#closed) return Promise.reject(new MetadataError('unavailable', 'the metadata engine is gone'))
     if (requestId !== undefined && (requestId === '' || Buffer.byteLength(requestId) > MAX_REQUEST_ID)) {
       return Promise.reject(new MetadataError('unavailable', `a request id has 1 to ${String(MAX_REQUEST_ID)} bytes`))
@@ -68,10 +79,27 @@ export class MetadataClient implements MetadataEngine {
     return new Promise((resolve, reject) => {
       const id = this.#nextId++
       this.#waiting.set(id, { resolve, reject })
-      if (this.#outgoing.push([id, encodeRequest(command, requestId)]) === 1)
+      if (this.#outgoing.push([id, encodeRequest(command, requestId, fence)]) === 1)
         setImmediate(() => {
           this.#sendProposals()
         })
+    })
+  }
+
+  settled(level: ReadConsistency): Promise<void> {
+    if (level === 'eventual' || !this.#published.replicated) return Promise.resolve()
+    if (this.#closed) return Promise.reject(new MetadataError('unavailable', 'the metadata engine is gone'))
+    if (this.#settling.size >= this.#maxWaiting) {
+      return Promise.reject(new MetadataError('overloaded', `${String(this.#settling.size)} reads are waiting`))
+    }
+    return new Promise((resolve, reject) => {
+      const id = this.#nextId++
+      this.#settling.set(id, { resolve, reject })
+      if (this.#asking.push({ id, level }) > 1) return
+      setImmediate(() => {
+        this.#send({ settle: this.#asking })
+        this.#asking = []
+      })
     })
   }
 
@@ -121,6 +149,13 @@ export class MetadataClient implements MetadataEngine {
         if ('result' in one) waiting?.resolve(one.result)
         else waiting?.reject(toError(one.error))
       }
+    } else if ('settled' in message) {
+      for (const { id, error } of message.settled) {
+        const waiting = this.#settling.get(id)
+        this.#settling.delete(id)
+        if (error === undefined) waiting?.resolve()
+        else waiting?.reject(toError(error))
+      }
     } else if ('progress' in message) {
       this.#calls.get(message.progress.id)?.onProgress?.(message.progress.done, message.progress.total)
     } else {
@@ -142,8 +177,11 @@ export class MetadataClient implements MetadataEngine {
     this.#outgoing = []
     for (const { reject } of this.#waiting.values()) reject(new MetadataError('unknown', 'the metadata engine is gone'))
     for (const { reject } of this.#calls.values()) reject(new MetadataError('unknown', 'the metadata engine is gone'))
+    const gone = new MetadataError('unavailable', 'the metadata engine is gone')
+    for (const { reject } of this.#settling.values()) reject(gone)
     this.#waiting.clear()
     this.#calls.clear()
+    this.#settling.clear()
   }
 }
 

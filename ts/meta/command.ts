@@ -18,6 +18,7 @@ import type {
   ClusterRecord,
   DriveRecord,
   HealEntry,
+  LeaseRecord,
   ObjectAttributes,
   OrderKey,
   PartRecord,
@@ -28,9 +29,11 @@ import type {
  * What this version knows. A kind of command that came later is refused until the cluster's level (`ClusterRecord`)
  * was raised to the one it came with:
  *   2  changeLayout, endGrowth
+ *   3  registerNode, removeNode, takeLease, renewLease, releaseLease
  */
-export const FEATURE_LEVEL = 2
+export const FEATURE_LEVEL = 3
 export const LAYOUT_LEVEL = 2
+export const GROUP_LEVEL = 3
 
 /** Conditions on the object that is there now. ETags without quotes; '*' as in HTTP. */
 export interface WriteCondition {
@@ -137,6 +140,13 @@ export type Command =
   | { kind: 'collected'; entries: { order: OrderKey; dataId: Uint8Array }[] }
   /** A store restored from a backup does not collect until confirmed. */
   | { kind: 'setCollection'; enabled: boolean }
+  /** Gives a node its id, or takes note of its address; `id` for the first node, which has one. */
+  | { kind: 'registerNode'; name: string; address: string; id?: number }
+  | { kind: 'removeNode'; id: number }
+  /** Takes a lease that is at `ifVersion`, 0 when there was never one. */
+  | { kind: 'takeLease'; name: string; holder: string; ifVersion: number }
+  | { kind: 'renewLease'; name: string; token: number }
+  | { kind: 'releaseLease'; name: string; token: number }
 
 export type CommandKind = Command['kind']
 
@@ -158,6 +168,8 @@ export type Refusal =
   | 'EpochFenced'
   | 'FeatureLevel'
   | 'Conflict'
+  /** The lease that the command depends on belongs to somebody else. */
+  | 'LeaseLost'
 
 export type CommandResult =
   | { ok: true; order: OrderKey; value: CommandValue }
@@ -176,4 +188,14 @@ export interface CommandValue {
   /** deleteObjects: one per key, in order. */
   deleted?: { key: string; refusal?: Refusal }[]
   count?: number
+  /** registerNode */
+  nodeId?: number
+  /** takeLease, renewLease */
+  lease?: LeaseRecord
+}
+
+/** A command is refused unless this is the token of the lease's holder. */
+export interface Fence {
+  lease: string
+  token: number
 }

@@ -5,6 +5,7 @@
  *   meta/log/          the command log of a copy
  *   meta/view-<n>/     its view; n is never used again
  *   meta/unclean       there while the copy is in use
+ *   meta/replica.json  there when the copy is a replica of a group (raft/replica/replica_files.ts)
  */
 import { mkdirSync } from 'node:fs'
 import { open, rename } from 'node:fs/promises'
@@ -16,6 +17,7 @@ import type { ViewDurability } from './lmdb_view.js'
 export const META = 'meta'
 export const LOG = 'meta/log'
 export const UNCLEAN = 'meta/unclean'
+export const REPLICA = 'meta/replica.json'
 
 /** A drive that metadata may use. */
 export interface MetaDrive {

@@ -2,14 +2,14 @@
  * The engine's side of metadata clients in other threads: any number of ports, one message per loop turn and
  * direction.
  *
- * Messages to the engine: { proposals }, { doubt }, { call }. Back: { results }, { answer }, { progress }.
+ * Messages to the engine: { proposals }, { settle }, { doubt }, { call }. Back: { results }, { settled }, { answer },
+ * { progress }.
  * Proposals and results are msgpack in one transferred buffer, so that no view of a shared pool is copied whole.
  */
 import type { MessagePort } from 'node:worker_threads'
 import type { CommandResult } from './command.js'
 import { MetadataError } from './engine.js'
-import type { MetadataErrorCode, MetadataStatus } from './engine.js'
-import type { LocalEngine } from './local_engine.js'
+import type { MetadataEngine, MetadataErrorCode, MetadataStatus, ReadConsistency } from './engine.js'
 import { pack, unpack } from './record.js'
 
 /** Number of the proposal for its client, and what `encodeRequest` made. */
@@ -22,13 +22,25 @@ export interface ErrorMessage {
 
 export type ProposalResult = { id: number; result: CommandResult } | { id: number; error: ErrorMessage }
 
+/** An engine in its own thread. */
+export interface ServedEngine extends Pick<MetadataEngine, 'settled' | 'status' | 'backup'> {
+  /** As `propose`, for what `encodeRequest` made. */
+  proposeEncoded(request: Uint8Array): Promise<CommandResult>
+  /** A reader has found the view of this generation damaged. */
+  doubt(generation: number, reason: string): void
+}
+
+export type Settled = { id: number; error?: ErrorMessage }
+
 export type ToEngine =
   | { proposals: Uint8Array }
+  | { settle: { id: number; level: ReadConsistency }[] }
   | { doubt: { generation: number; reason: string } }
   | { call: { id: number; what: 'status' } | { id: number; what: 'backup'; path: string } }
 
 export type FromEngine =
   | { results: Uint8Array }
+  | { settled: Settled[] }
   | {
       answer:
         | { id: number; value: MetadataStatus | { position: number; records: number } }
@@ -43,7 +55,7 @@ export interface ClientConnection {
 }
 
 /** Serves one client until its port closes. */
-export function serveMetadataPort(engine: LocalEngine, port: MessagePort): void {
+export function serveMetadataPort(engine: ServedEngine, port: MessagePort): void {
   let results: ProposalResult[] = []
   let open = true
   const send = (message: FromEngine): void => {
@@ -59,12 +71,27 @@ export function serveMetadataPort(engine: LocalEngine, port: MessagePort): void 
       if (open) port.postMessage({ results: bytes }, [bytes.buffer])
     })
   }
+  let settled: Settled[] = []
+  const settle = (one: Settled): void => {
+    if (settled.push(one) > 1) return
+    setImmediate(() => {
+      send({ settled })
+      settled = []
+    })
+  }
   port.on('message', (message: ToEngine) => {
     if ('proposals' in message) {
       for (const [id, request] of unpack(message.proposals) as Proposal[]) {
         engine.proposeEncoded(request).then(
           (result) => { answer({ id, result }) },
           (error: unknown) => { answer({ id, error: toMessage(error) }) },
+        )
+      }
+    } else if ('settle' in message) {
+      for (const { id, level } of message.settle) {
+        engine.settled(level).then(
+          () => { settle({ id }) },
+          (error: unknown) => { settle({ id, error: toMessage(error) }) },
         )
       }
     } else if ('doubt' in message) {

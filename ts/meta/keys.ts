@@ -40,6 +40,9 @@ export const SYSTEM = {
   owner: 0x22,
   request: 0x30,
   requestOrder: 0x31,
+  session: 0x32,
+  node: 0x33,
+  lease: 0x34,
   completed: 0x40,
 } as const
 
@@ -177,6 +180,18 @@ export function requestKey(requestId: string): Buffer {
 
 export function requestOrderKey(order: OrderKey): Buffer {
   return systemKey(SYSTEM.requestOrder, orderBytes(order))
+}
+
+export function sessionKey(node: number): Buffer {
+  return systemKey(SYSTEM.session, u64(node))
+}
+
+export function nodeKey(id: number): Buffer {
+  return systemKey(SYSTEM.node, u64(id))
+}
+
+export function leaseKey(name: string): Buffer {
+  return systemKey(SYSTEM.lease, Buffer.from(name, 'utf8'))
 }
 
 export function completedKey(atMs: number, bucketId: number, key: string, uploadId: string): Buffer {

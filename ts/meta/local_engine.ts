@@ -19,7 +19,7 @@
  */
 import type { Batch } from './apply/apply.js'
 import { applyBatch, decodeBatch, encodeBatch, encodeRequest } from './apply/apply.js'
-import type { Command, CommandResult } from './command.js'
+import type { Command, CommandResult, Fence } from './command.js'
 import { compareSlice } from './compare.js'
 import type { CompareProgress } from './compare.js'
 import { markUnclean, wipeCopy } from './copy.js'
@@ -141,11 +141,11 @@ export class LocalEngine implements MetadataEngine {
     return [...this.#drives.values()]
   }
 
-  propose(command: Command, requestId?: string): Promise<CommandResult> {
+  propose(command: Command, requestId?: string, fence?: Fence): Promise<CommandResult> {
     if (requestId !== undefined && (requestId === '' || Buffer.byteLength(requestId) > MAX_REQUEST_ID)) {
       return Promise.reject(new MetadataError('unavailable', `a request id has 1 to ${String(MAX_REQUEST_ID)} bytes`))
     }
-    return this.proposeEncoded(encodeRequest(command, requestId))
+    return this.proposeEncoded(encodeRequest(command, requestId, fence))
   }
 
   /** As `propose`, for what `encodeRequest` made. */
@@ -164,6 +164,10 @@ export class LocalEngine implements MetadataEngine {
       this.#queuedBytes += request.length
       this.#wake()
     })
+  }
+
+  settled(): Promise<void> {
+    return Promise.resolve()
   }
 
   status(): Promise<MetadataStatus> {

@@ -7,9 +7,11 @@
  *   16  copy        i32  drive number of the primary
  *   20  length      i32  bytes of the path
  *   24  path             of the primary view, UTF-8, at most 4096 bytes
+ *   4120 replicated i32  1: reads that must be new enough have to ask the engine
  */
 const PATH = 24
 const MAX_PATH = 4096
+const SIZE = PATH + MAX_PATH + 4
 
 export interface PrimaryView {
   generation: number
@@ -23,7 +25,7 @@ export class Published {
   readonly #applied: BigInt64Array
   readonly #path: Uint8Array
 
-  constructor(buffer: SharedArrayBuffer = new SharedArrayBuffer(PATH + MAX_PATH)) {
+  constructor(buffer: SharedArrayBuffer = new SharedArrayBuffer(SIZE)) {
     this.buffer = buffer
     this.#words = new Int32Array(buffer, 0, 6)
     this.#applied = new BigInt64Array(buffer, 8, 1)
@@ -36,6 +38,14 @@ export class Published {
 
   setApplied(index: number): void {
     Atomics.store(this.#applied, 0, BigInt(index))
+  }
+
+  get replicated(): boolean {
+    return Atomics.load(new Int32Array(this.buffer, PATH + MAX_PATH, 1), 0) === 1
+  }
+
+  setReplicated(): void {
+    Atomics.store(new Int32Array(this.buffer, PATH + MAX_PATH, 1), 0, 1)
   }
 
   get generation(): number {

@@ -13,6 +13,8 @@ import type {
   GarbageEntry,
   HealEntry,
   LayoutRecord,
+  LeaseRecord,
+  NodeRecord,
   ObjectRecord,
   OrderKey,
   SetRecord,
@@ -89,5 +91,8 @@ export interface MetadataReader {
   garbage(limit: number, after?: { order: OrderKey; dataId: Uint8Array }): GarbageEntry[]
   heals(limit: number, after?: { set: number; dataId: Uint8Array }): HealEntry[]
   epochs(): WriterEpochRecord[]
+  /** Nodes of the replicated engine's group, removed ones included, by id. */
+  nodes(): NodeRecord[]
+  lease(name: string): LeaseRecord | undefined
   counts(): { garbage: number; heals: number; objects: number; bytes: number; buckets: number }
 }

@@ -170,6 +170,30 @@ export interface ClusterRecord {
   stripeSize: number
 }
 
+/** A node as a member of the replicated engine's group. Ids are never given twice. */
+export interface NodeRecord {
+  id: number
+  /** The operator's name for it, unique among nodes that are not removed. */
+  name: string
+  /** Where its peers reach it, `host:port`. */
+  address: string
+  state: 'member' | 'removed'
+}
+
+/**
+ * A lease of a cluster-wide singleton. No clock is in it: who wants to take it over has seen `version` stand still
+ * for longer than the holder may do without renewing it.
+ */
+export interface LeaseRecord {
+  name: string
+  /** Empty: nobody holds it. */
+  holder: string
+  /** Grows with every holder: the fencing token. */
+  token: number
+  /** Grows with every change, renewals included. */
+  version: number
+}
+
 /** A writer epoch: data ids begin with it. Fenced: `apply` refuses its data ids for ever. */
 export interface WriterEpochRecord {
   epoch: number

@@ -11,7 +11,7 @@ import { emptyView } from './chain.js'
 import { createEmptyCopy, markUnclean, MetadataCopy, uncleanStarts } from './copy.js'
 import { readCopySets, writeCopySet } from './copy_set.js'
 import type { CopySet } from './copy_set.js'
-import { exists, LOG, META } from './drive_files.js'
+import { exists, LOG, META, REPLICA } from './drive_files.js'
 import type { MetaDrive } from './drive_files.js'
 import { MetadataError } from './engine.js'
 import { CommandLog, LogCorrupt } from './log/command_log.js'
@@ -47,6 +47,11 @@ interface Candidate {
 }
 
 export async function openCopies(drives: readonly MetaDrive[], options: StartOptions): Promise<Started> {
+  for (const drive of drives) {
+    if (!(await exists(drive.io, REPLICA).catch(() => false))) continue
+    const text = `drive ${String(drive.number)} holds a replica of a group: the engine is \`replicated\` for good`
+    throw new MetadataError('unavailable', text)
+  }
   const { newest, problems } = await readCopySets(drives)
   for (const [drive, problem] of problems) options.note(`drive ${String(drive)}: ${problem}`)
   if (newest === undefined) return createFirst(drives, problems.size > 0, options)

@@ -20,6 +20,8 @@ import type {
   GarbageEntry,
   HealEntry,
   LayoutRecord,
+  LeaseRecord,
+  NodeRecord,
   ObjectRecord,
   OrderKey,
   SetRecord,
@@ -164,6 +166,14 @@ export abstract class ViewReader implements MetadataReader {
   counts(): { garbage: number; heals: number; objects: number; bytes: number; buckets: number } {
     const { garbage, heals, objects, bytes, buckets } = this.#read(readTotals)
     return { garbage, heals, objects, bytes, buckets }
+  }
+
+  nodes(): NodeRecord[] {
+    return this.#all<NodeRecord>(keys.systemKey(keys.SYSTEM.node))
+  }
+
+  lease(name: string): LeaseRecord | undefined {
+    return this.#get<LeaseRecord>(keys.leaseKey(name))
   }
 
   collectionEnabled(): boolean {

@@ -225,14 +225,15 @@ function notProposed(error: MetadataError): S3Error {
 
 type CommandRefusal = Extract<CommandResult, { ok: false }>['refusal']
 
-/** Apply's refusals in S3's words. EpochFenced, FeatureLevel and Conflict changed nothing and may be retried. */
+const retried: readonly CommandRefusal[] = ['EpochFenced', 'FeatureLevel', 'Conflict', 'LeaseLost']
+
+/** Apply's refusals in S3's words. Some changed nothing and may be retried. */
 export function refusalError(
   refusal: CommandRefusal,
   detail: string,
   fields: Readonly<Record<string, string>> = {},
 ): S3Error {
-  const code: S3ErrorCode =
-    refusal === 'EpochFenced' || refusal === 'FeatureLevel' || refusal === 'Conflict' ? 'ServiceUnavailable' : refusal
+  const code = (retried.includes(refusal) ? 'ServiceUnavailable' : refusal) as S3ErrorCode
   return new S3Error(code, code === 'ServiceUnavailable' ? 'Please retry.' : detail, fields)
 }
 

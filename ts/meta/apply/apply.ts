@@ -7,7 +7,7 @@
  */
 import { CheckedView, linkChanges } from '../chain.js'
 import type { StateReader } from '../chain.js'
-import type { Command, CommandResult } from '../command.js'
+import type { Command, CommandResult, Fence } from '../command.js'
 import { MetadataError } from '../engine.js'
 import { APPLIED_KEY } from '../keys.js'
 import { pack, unpack } from '../record.js'
@@ -20,15 +20,20 @@ import { refuse, Refused } from './context.js'
 import { changeLayout, endGrowth, raiseFeatureLevel } from './layout.js'
 import type { Context, Handled } from './context.js'
 import { discard } from './data_ids.js'
+import { checkFeature } from './features.js'
 import { addNodeSets, claimSets, dropNodeSets } from './node_sets.js'
+import { checkFence, registerNode, releaseLease, removeNode, renewLease, takeLease } from './nodes.js'
 import { deleteObject, deleteObjects, putObject } from './objects.js'
 import { remember, rememberedResult } from './requests.js'
+import { firstTime } from './sessions.js'
+import type { Origin } from './sessions.js'
 import { Transaction } from './transaction.js'
 import { abortUpload, createUpload, expireUploads, putPart } from './uploads.js'
 
 export interface Request {
   command: Command
   requestId?: string
+  fence?: Fence
 }
 
 /** What one log record carries. */
@@ -36,20 +41,22 @@ export interface Batch {
   /** The proposer's clock. */
   timeMs: number
   requests: Request[]
+  /** In a replicated engine: who proposed it, so that it takes effect once. */
+  origin?: Origin
 }
 
 /** A request as it travels: encoded once, where it is proposed. */
-export function encodeRequest(command: Command, requestId: string | undefined): Buffer {
-  return pack({ command, requestId })
+export function encodeRequest(command: Command, requestId: string | undefined, fence?: Fence): Buffer {
+  return pack({ command, requestId, fence })
 }
 
-export function encodeBatch(timeMs: number, requests: readonly Uint8Array[]): Buffer {
-  return pack({ timeMs, requests })
+export function encodeBatch(timeMs: number, requests: readonly Uint8Array[], origin?: Origin): Buffer {
+  return pack({ timeMs, requests, origin })
 }
 
 export function decodeBatch(payload: Uint8Array): Batch {
-  const { timeMs, requests } = unpack(payload) as { timeMs: number; requests: Uint8Array[] }
-  return { timeMs, requests: requests.map((request) => unpack(request) as Request) }
+  const batch = unpack(payload) as { timeMs: number; requests: Uint8Array[]; origin?: Origin }
+  return { ...batch, requests: batch.requests.map((request) => unpack(request) as Request) }
 }
 
 export interface Applied {
@@ -69,28 +76,51 @@ export function readApplied(state: StateReader): Applied {
 
 /** Throws MetadataError 'corrupt' when the state cannot be trusted; nothing was changed then. */
 export function applyBatch(view: ViewSnapshot, position: Applied, batch: Batch): BatchOutcome {
+  const { results, writes } = applyRecords(view, [{ ...position, batch }], position)
+  return { results: results[0] ?? [], writes }
+}
+
+/** One record of the log: undefined for one that holds no commands. */
+export interface AppliedBatch extends Applied {
+  batch: Batch | undefined
+}
+
+/**
+ * As `applyBatch`, for consecutive records, all in one set of writes with what is to be known of the last of them.
+ * The results of a record are undefined when it was a repetition and took no effect.
+ */
+export function applyRecords(
+  view: ViewSnapshot,
+  records: readonly AppliedBatch[],
+  applied: Applied,
+): { results: (CommandResult[] | undefined)[]; writes: RawWrite[] } {
   const checked = new CheckedView(view, true)
   const tx = new Transaction(checked)
-  const results = batch.requests.map(({ command, requestId }, offset) => {
-    const context: Context = { tx, order: { index: position.index, offset }, batchMs: batch.timeMs }
-    return applyOne(context, command, requestId)
+  const results = records.map(({ index, batch }) => {
+    if (batch === undefined) return []
+    if (batch.origin !== undefined && !firstTime(tx, batch.origin)) return undefined
+    return batch.requests.map((request, offset) =>
+      applyOne({ tx, order: { index, offset }, batchMs: batch.timeMs }, request),
+    )
   })
-  tx.put(APPLIED_KEY, position)
+  tx.put(APPLIED_KEY, applied)
   tx.settle()
   return { results, writes: linkChanges(view, tx.changes, checked) }
 }
 
-function applyOne(context: Context, command: Command, requestId: string | undefined): CommandResult {
+function applyOne(context: Context, { command, requestId, fence }: Request): CommandResult {
   const first = requestId === undefined ? undefined : rememberedResult(context, requestId)
   if (first !== undefined) return first
-  const result = run(context, command)
+  const result = run(context, command, fence)
   if (requestId !== undefined) remember(context, requestId, result)
   return result
 }
 
-function run(context: Context, command: Command): CommandResult {
+function run(context: Context, command: Command, fence: Fence | undefined): CommandResult {
   context.tx.begin()
   try {
+    checkFeature(context, command)
+    if (fence !== undefined) checkFence(context, fence)
     return { ok: true, order: context.order, value: handle(context, command) }
   } catch (error) {
     if (error instanceof MetadataError) throw error
@@ -148,6 +178,11 @@ function handle(context: Context, command: Command): Handled   {
     case 'healed': return healed(context, command)
     case 'collected': return collected(context, command)
     case 'setCollection': return setCollection(context, command)
+    case 'registerNode': return registerNode(context, command)
+    case 'removeNode': return removeNode(context, command)
+    case 'takeLease': return takeLease(context, command)
+    case 'renewLease': return renewLease(context, command)
+    case 'releaseLease': return releaseLease(context, command)
     default: return refuse('FeatureLevel', 'the kind of command is unknown here')
   }
 }

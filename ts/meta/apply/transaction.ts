@@ -24,6 +24,8 @@ export interface Totals {
 export interface Counters {
   nextBucketId: number
   nextEpoch: number
+  /** Id of the next node; absent: 2, since 1 is the first. */
+  nextNode?: number
 }
 
 const NO_TOTALS: Totals = { garbage: 0, heals: 0, objects: 0, bytes: 0, buckets: 0, requests: 0 }

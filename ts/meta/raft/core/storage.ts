@@ -43,6 +43,20 @@ export class MemoryStorage implements Storage {
   /** Index and term of the last compacted entry. Invariant: entries[0].index === compacted.index + 1. */
   private compacted: { readonly index: number; readonly term: number } = { index: 0, term: 0 };
   private list: Entry[] = [];
+  private bytes = 0;
+
+  /** Payload bytes of the entries held. */
+  get payloadBytes(): number {
+    return this.bytes;
+  }
+
+  /** The lowest index behind which at most so many payload bytes follow. */
+  indexKeeping(bytes: number): number {
+    let left = bytes;
+    let at = this.list.length;
+    while (at > 0 && left >= this.list[at - 1]!.data.length) left -= this.list[--at]!.data.length;
+    return this.compacted.index + at;
+  }
 
   initialState(): { readonly hardState: HardState; readonly confState: ConfState } {
     return { hardState: this.hardState, confState: this.base.confState };
@@ -84,6 +98,7 @@ export class MemoryStorage implements Storage {
     this.base = snapshot;
     this.compacted = { index: snapshot.index, term: snapshot.term };
     this.list = [];
+    this.bytes = 0;
   }
 
   /** Remembers what `snapshot()` returns from now on, without touching the log. */
@@ -99,8 +114,12 @@ export class MemoryStorage implements Storage {
     if (fresh.length === 0) return;
     const at = fresh[0]!.index - first;
     invariant(at <= this.list.length, 'appended entries leave no gap');
+    for (const replaced of this.list.slice(at)) this.bytes -= replaced.data.length;
     this.list.length = at;
-    for (const entry of fresh) this.list.push(entry);
+    for (const entry of fresh) {
+      this.list.push(entry);
+      this.bytes += entry.data.length;
+    }
   }
 
   /** Drops entries up to and including `index`. */
@@ -108,7 +127,7 @@ export class MemoryStorage implements Storage {
     invariant(index > this.compacted.index && index <= this.lastIndex(), 'compaction stays within the log');
     const term = this.term(index);
     invariant(typeof term === 'number', 'the compacted entry is known');
-    this.list = this.list.slice(index - this.compacted.index);
+    for (const gone of this.list.splice(0, index - this.compacted.index)) this.bytes -= gone.data.length;
     this.compacted = { index, term };
   }
 }

@@ -111,6 +111,8 @@ export interface StateMachine {
 export interface HostEvents {
   /** Entries were applied, in order. */
   onApplied?(entries: readonly Entry[]): void;
+  /** The log has written everything. Called in the middle of the host's work: propose in a later turn. */
+  onIdle?(): void;
   /** Leader, term or role changed. */
   onRole?(): void;
   /** A membership change was applied. */

@@ -66,6 +66,9 @@ export interface HostOptions {
   readonly releaseEvery: number;
   /** ... but for so many, which slow followers may still need. */
   readonly trailingEntries: number;
+  /** As releaseEvery and trailingEntries, in payload bytes. No limit by default. */
+  readonly releaseBytes?: number;
+  readonly trailingBytes?: number;
   /** A read that is not confirmed after this time is asked again. */
   readonly readRetryMs: number;
   readonly maxReads: number;
@@ -199,6 +202,11 @@ export class RaftHost {
     return this.enter(() => this.raw.transferLeader(to)) ?? 'stopped';
   }
 
+  /** Starts an election at once: where nobody else can be leader. */
+  campaign(): void {
+    this.enter(() => this.raw.campaign());
+  }
+
   reportUnreachable(id: NodeId): void {
     this.enter(() => this.raw.reportUnreachable(id));
   }
@@ -230,6 +238,27 @@ export class RaftHost {
 
   get applied(): number {
     return this.appliedIndex;
+  }
+
+  /** No write of the log is under way or waits. */
+  get idle(): boolean {
+    return this.writingSince === undefined && this.writes.length === 0;
+  }
+
+  /** Payload bytes of the log that are held in memory. */
+  get logBytes(): number {
+    return this.storage.payloadBytes;
+  }
+
+  /** As of the entries handed out to be applied. */
+  get members(): ConfState {
+    return this.confState;
+  }
+
+  /** A snapshot on its way to this follower makes progress. */
+  extendSnapshot(id: NodeId): void {
+    if (!this.snapshotDeadlines.has(id)) return;
+    this.snapshotDeadlines.set(id, this.options.clock.now() + this.options.snapshotTimeoutMs);
   }
 
   get isStopped(): boolean {
@@ -383,6 +412,7 @@ export class RaftHost {
     }
     this.writingSince = undefined;
     this.startWrite();
+    if (this.writingSince === undefined) this.options.events?.onIdle?.();
   }
 
   // ---- the state machine
@@ -456,16 +486,19 @@ export class RaftHost {
   // ---- releasing the log
 
   private startRelease(): void {
-    const { releaseEvery, trailingEntries, machine, log } = this.options;
+    const { releaseEvery, trailingEntries, releaseBytes = Infinity, machine, log } = this.options;
     const held = this.appliedIndex - (this.storage.firstIndex() - 1);
-    if (this.releasing || this.installing > 0 || held < releaseEvery + trailingEntries) return;
+    const { trailingBytes = releaseBytes } = this.options;
+    const much = held >= releaseEvery + trailingEntries || this.storage.payloadBytes >= releaseBytes + trailingBytes;
+    if (this.releasing || this.installing > 0 || !much) return;
     this.releasing = true;
     this.runOnMachine((done) => {
       const flushed = this.appliedIndex;
       machine.flush((error) => {
         this.complete(error, () => {
           this.releasing = false;
-          const index = Math.min(flushed - trailingEntries, machine.neededAfter?.() ?? Infinity);
+          const keep = Math.max(flushed - trailingEntries, this.storage.indexKeeping(trailingBytes));
+          const index = Math.min(flushed, keep, this.neededAfter());
           // A snapshot may have reset the log meanwhile.
           if (this.installing > 0 || index < this.storage.firstIndex() || index > this.storage.lastIndex())
             return;
@@ -475,6 +508,12 @@ export class RaftHost {
         done();
       });
     });
+  }
+
+  /** Entries behind it are held for followers that receive a snapshot, unless they have become too many. */
+  private neededAfter(): number {
+    const { releaseBytes = Infinity, machine } = this.options;
+    return this.storage.payloadBytes > 3 * releaseBytes ? Infinity : (machine.neededAfter?.() ?? Infinity);
   }
 
   // ---- time
