@@ -65,6 +65,7 @@ describe('local drive', () => {
   it('makes a small shard durable with one submission and reads it with one', async () => {
     const simulated = await preparedDrive()
     const drive = localDrive(simulated)
+    await drive.load()
     let submissions = 0
     const run = drive.io.run.bind(drive.io)
     drive.io.run = (ops, options) => {
@@ -116,7 +117,7 @@ describe('local drive', () => {
     }
     simulated.disk.place('shards/00/not-a-shard', randomBytes(random, 3))
     ids.sort()
-    const narrow = new ShardLister((ops) => drive.run('read', ops, {}), 7)
+    const narrow = new ShardLister((ops) => drive.run('read', ops, {}), drive.segments, 7)
     for (const list of [drive.listShards.bind(drive), narrow.list.bind(narrow)]) {
       for (const limit of [1, 3, 40, 100]) {
         const seen: string[] = []
@@ -142,7 +143,7 @@ describe('local drive', () => {
     const random = seededRandom(8)
     const simulated = await preparedDrive()
     const io = simulated.connect()
-    const drive = new LocalDrive({ io, number: 1, set: 0, position: 0, maxOpenReaders: 2 })
+    const drive = new LocalDrive({ io, number: 1, set: 0, position: 0, maxOpenReaders: 2, segments: { threshold: 0 } })
     const shards = Array.from({ length: 5 }, () => makeShard(random, large))
     for (const shard of shards) await drive.putShard(shard.header, shard.cells)
     const readers = await Promise.all(shards.map((shard) => drive.openShard(shard.header.dataId)))

@@ -174,7 +174,7 @@ describe('native DriveIo', () => {
     const path = newRoot()
     const io = new NativeDriveIo(path)
     await prepareLayout(io)
-    const drive = new LocalDrive({ io, number: 1, set: 0, position: 0 })
+    const drive = new LocalDrive({ io, number: 1, set: 0, position: 0, segments: { threshold: 0 } })
     const shard = makeShard(seededRandom(1), { k: 1, m: 0, stripeSize: 50_000, partSize: 120_000 })
     await drive.putShard(shard.header, shard.cells)
     assert.deepEqual(Buffer.from(await readShard(drive, shard.header.dataId, true)), Buffer.concat(shard.cells))
@@ -342,7 +342,7 @@ describe('native DriveIo', () => {
 async function fullDrive(path: string): Promise<void> {
   const io = new NativeDriveIo(path)
   await prepareLayout(io)
-  const drive = new LocalDrive({ io, number: 1, set: 0, position: 0 })
+  const drive = new LocalDrive({ io, number: 1, set: 0, position: 0, segments: { threshold: 0 } })
   const geometry = { k: 1, m: 0, stripeSize: 65_536, partSize: 65_536 }
   const put: Uint8Array[] = []
   for (let seed = 1; ; seed++) {

@@ -43,8 +43,9 @@ export function makeShard(random: Random, geometry: Geometry, shard = 0, dataId 
   return { header, cells }
 }
 
-export function localDrive(simulated: SimulatedDrive): LocalDrive {
-  return new LocalDrive({ io: simulated.connect(), number: 5, set: 0, position: 1 })
+/** With the threshold 0 every shard is a file of its own. */
+export function localDrive(simulated: SimulatedDrive, threshold = 0): LocalDrive {
+  return new LocalDrive({ io: simulated.connect(), number: 5, set: 0, position: 1, segments: { threshold } })
 }
 
 export async function preparedDrive(seed = 1, options: SimulatedDriveOptions = {}): Promise<SimulatedDrive> {

@@ -30,7 +30,7 @@ async function withRealSet(work: (real: RealSet) => Promise<void>): Promise<void
       const io = new NativeDriveIo(root)
       await prepareLayout(io)
       const deadlines = { readMs: 500, writeMs: 2000, backgroundMs: 2000 }
-      drives.push(new LocalDrive({ io, number: position + 1, set: 1, position, deadlines }))
+      drives.push(new LocalDrive({ io, number: position + 1, set: 1, position, deadlines, segments: { threshold: 0 } }))
     }
     const slabs = new SlabPool(8 * 1024 * 1024)
     const members = { number: 1, k: 2, m: 2, drives: [1, 2, 3, 4] }

@@ -27,7 +27,8 @@ function facts(out: readonly number[]): TopologyFacts {
   const sets = [0, 1].map(
     (number): SetRecord => ({ number, pool: 0, k: 2, m: 2, drives: [1, 2, 3, 4].map((n) => n + 4 * number) }),
   )
-  return { version: 1, clusterId: 'c', stripeSize: 1, sets, records, places, rowOf: (row) => row.number - 1 }
+  const rowOf: TopologyFacts['rowOf'] = (row) => row.number - 1
+  return { version: 1, clusterId: 'c', stripeSize: 1, sets, records, places, rowOf, segmentsOf: () => undefined }
 }
 
 test('every member has its path and row, and sets weigh as much as their drives hold', () => {

@@ -48,7 +48,7 @@ export class SimulatedSet {
   /** A new process: connects to the drives as they are and cleans what the last one left. */
   async start(): Promise<void> {
     this.drives = this.simulated.map((drive, position) => {
-      return new LocalDrive({ io: drive.connect(), number: position + 1, set: 1, position })
+      return new LocalDrive({ io: drive.connect(), number: position + 1, set: 1, position, segments: { threshold: 0 } })
     })
     for (const drive of this.drives) await drive.recover()
     this.slabs = new SlabPool(16 * 1024 * 1024)

@@ -401,7 +401,8 @@ export class SimulatedStore {
       for (const { number, set, position, state } of records) {
         const row = this.rows.get(number)
         if (state !== 'member' || row === undefined) continue
-        mine.set(number, new LocalDrive({ io: this.drive(number).connect(), number, set, position, row }))
+        const io = this.drive(number).connect()
+        mine.set(number, new LocalDrive({ io, number, set, position, row, segments: { threshold: 0 } }))
       }
       for (const set of reader.sets()) {
         const drives = [...mine.values()].filter((drive) => drive.set === set.number)

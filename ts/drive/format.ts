@@ -50,7 +50,7 @@ export type FoundFormat =
 
 /** What a new drive may hold: our own empty directories after a first start that was cut short, and what mkfs makes. */
 const BLANK_ENTRIES: readonly string[] = [
-  'lock', 'lost+found', 'tmp', 'shards', ...FILES.map((name) => `${name}.new`),
+  'lock', 'lost+found', 'tmp', 'segments', 'shards', ...FILES.map((name) => `${name}.new`),
   // Small files that every drive is given: one may land on a blank disk before anybody has seen that it is one.
   'meta-copies.json', 'meta-copies.json.tmp', 'scrub.json', 'scrub.json.tmp',
 ]
@@ -169,6 +169,10 @@ async function readCopy(io: DriveIo, path: string, deadlineMs: number): Promise<
 }
 
 async function holdsShards(io: DriveIo, names: readonly string[], deadlineMs: number): Promise<boolean> {
+  if (names.includes('segments')) {
+    const [segments] = await io.run([{ op: 'list', path: 'segments' }], { deadlineMs }) as [string[]]
+    if (segments.length > 0) return true
+  }
   if (!names.includes('shards')) return false
   const [directories] = await io.run([{ op: 'list', path: 'shards' }], { deadlineMs }) as [string[]]
   if (directories.length > 256) return true

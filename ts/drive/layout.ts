@@ -1,4 +1,7 @@
-/** The directories of a drive: `tmp` for shards being written, `shards` with 256 directories (see shard_file.ts). */
+/**
+ * The directories of a drive: `tmp` for files being written, `segments` for packed shards, `shards` with 256
+ * directories (see shard_file.ts).
+ */
 import type { DriveIo, IoOp } from './io.js'
 
 /** The directories that hold shard files. */
@@ -10,7 +13,7 @@ export const SHARD_DIRECTORIES: readonly string[] = Array.from(
 /** Makes them, durably. Does nothing to what exists. */
 export async function prepareLayout(io: DriveIo): Promise<void> {
   await io.run([
-    { op: 'makeDir', path: 'tmp' }, { op: 'makeDir', path: 'shards' },
+    { op: 'makeDir', path: 'tmp' }, { op: 'makeDir', path: 'segments' }, { op: 'makeDir', path: 'shards' },
     ...SHARD_DIRECTORIES.map((path): IoOp => ({ op: 'makeDir', path })),
     { op: 'syncDir', path: 'shards' }, { op: 'syncDir', path: '.' },
   ])

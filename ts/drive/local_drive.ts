@@ -1,29 +1,36 @@
 /**
- * A drive of this machine: one file per shard, over a DriveIo.
+ * A drive of this machine, over a DriveIo: small shards are records of segments, larger ones files of their own.
  *
+ *   segments/             packed shards (segments/segment_store.ts)
  *   shards/xx/<data id>   xx = last byte of the data id; the bytes are those of shard_file.ts
- *   tmp/                  shards being written; emptied at start-up
+ *   tmp/                  shard files being written; emptied at start-up
  *
- * A shard is written under tmp/, synced, renamed to its name, and the directory synced: only then is it
- * acknowledged. The 256 directories are made (and synced) once, by `prepareLayout` of layout.ts, before the first
- * shard.
+ * A shard file is written under tmp/, synced, renamed to its name, and the directory synced: only then is it
+ * acknowledged. The directories are made (and synced) once, by `prepareLayout` of layout.ts, before the first shard.
+ *
+ * A data id is looked for in the segments first, then among the files. What is packed goes by the cells' size and the
+ * threshold of the drive; a shard whose id is buried in the segments becomes a file, so that a heal can put a shard
+ * where a stray of the same id was deleted before.
  *
  * Every outcome is reported to the drive's row in the health table, by which any thread takes the drive out. What
  * failed is told to the caller as ShardError; a missing file counts as a missing shard only while `shards` is there.
  */
 import { SHARD_DIRECTORIES } from './layout.js'
 import {
-  type DataId, type Drive, type DriveHealth, type DriveNumber, type ReadOptions, ShardError,
+  blockCount, type DataId, type Drive, type DriveHealth, type DriveNumber, type ReadOptions, ShardError,
   type ShardErrorCode, type ShardHeader, type ShardListing, type ShardReader, type ShardWriter,
 } from './drive.js'
 import { type Access, type DriveRow, DriveTable } from './drive_table.js'
 import { type DriveIo, IoError, type IoOp, type IoResult, LAST_OPENED } from './io.js'
 import {
-  dataIdName, decodeShardHeader, encodeShardHeader, FIRST_READ_SIZE, shardDirectory, ShardHeaderError, shardPath,
+  cellsSize, dataIdName, decodeShardHeader, encodeShardHeader, FIRST_READ_SIZE, shardDirectory, ShardHeaderError,
+  shardPath,
 } from './shard_file.js'
 import { ShardLister } from './shard_lister.js'
-import { LocalReader, OpenReaders } from './shard_reader.js'
-import { LocalWriter } from './shard_writer.js'
+import { FileBytes, LocalReader, OpenFiles, RecordBytes } from './shard_reader.js'
+import { LocalWriter, PackedWriter } from './shard_writer.js'
+import type { LoadReport } from './segments/segment_loader.js'
+import { type SegmentOptions, SegmentStore } from './segments/segment_store.js'
 
 export interface DriveDeadlines {
   readMs: number
@@ -45,6 +52,7 @@ export interface LocalDriveOptions {
   maxOpenReaders?: number
   /** Shards being written at a time; one more fails with ShardError 'io'. */
   maxWriters?: number
+  segments?: SegmentOptions
 }
 
 export { prepareLayout } from './layout.js'
@@ -71,7 +79,9 @@ export class LocalDrive implements Drive, DriveAccess {
   readonly io: DriveIo
   readonly row: DriveRow
   readonly #deadlines: DriveDeadlines
-  readonly #readers: OpenReaders
+  /** The packed shards. */
+  readonly segments: SegmentStore
+  readonly #files: OpenFiles
   readonly #maxWriters: number
   readonly #lister: ShardLister
   /** Makes names in tmp/ unique among the threads and lives of this process and of others. */
@@ -86,9 +96,10 @@ export class LocalDrive implements Drive, DriveAccess {
     this.position = options.position
     this.row = options.row ?? onlineRow()
     this.#deadlines = { ...DEFAULT_DEADLINES, ...options.deadlines }
-    this.#readers = new OpenReaders(options.maxOpenReaders ?? 256)
+    this.#files = new OpenFiles(options.maxOpenReaders ?? 256)
+    this.segments = new SegmentStore(this, options.segments)
     this.#maxWriters = options.maxWriters ?? 1024
-    this.#lister = new ShardLister((ops) => this.run('read', ops, { background: true }))
+    this.#lister = new ShardLister((ops) => this.run('read', ops, { background: true }), this.segments)
     const instance = (++lastInstance).toString(16)
     this.#writerName = `${process.pid.toString(16)}-${instance}-${Math.floor(Math.random() * 2 ** 48).toString(16)}`
   }
@@ -107,6 +118,12 @@ export class LocalDrive implements Drive, DriveAccess {
   }
 
   async putShard(header: ShardHeader, cells: readonly Uint8Array[], options: ReadOptions = {}): Promise<void> {
+    this.#requireWritable()
+    if (this.#packs(header)) {
+      const size = this.#checkedSize(header, cells)
+      if (!this.row.claimSpace(size)) throw new ShardError('driveFull', this.number, this.health.reason)
+      if (await this.segments.put(header, cells, options)) return
+    }
     const writer = this.#newWriter(header, options)
     try {
       await writer.finish(cells)
@@ -117,20 +134,32 @@ export class LocalDrive implements Drive, DriveAccess {
   }
 
   createShard(header: ShardHeader): Promise<ShardWriter> {
-    return Promise.resolve().then(() => this.#newWriter(header, {}))
+    return Promise.resolve().then(() => {
+      this.#requireWritable()
+      if (!this.#packs(header)) return this.#newWriter(header, {})
+      const ended = this.#countWriter()
+      return new PackedWriter(this, (cells) => this.putShard(header, cells), ended)
+    })
   }
 
   async openShard(dataId: DataId, options: ReadOptions = {}): Promise<ShardReader> {
     this.#requireReadable()
+    const packed = await this.segments.open(dataId, options)
+    const medium = options.medium === true
+    if (packed !== undefined) {
+      const { location, record, bytes } = packed
+      const source = new RecordBytes(this.segments, dataId, location)
+      return new LocalReader(this, source, { header: record.header, headerSize: record.headerSize, bytes, medium })
+    }
     const head = new Uint8Array(FIRST_READ_SIZE)
     const size = await this.readFile(shardPath(dataId), 0, head, options)
     const bytes = head.subarray(0, size)
     try {
-      const decoded = decodeShardHeader(bytes)
-      if (Buffer.compare(decoded.header.dataId, dataId) !== 0) {
-        throw new ShardHeaderError('corrupt', `holds shard ${dataIdName(decoded.header.dataId)}`)
+      const { header, size: headerSize } = decodeShardHeader(bytes)
+      if (Buffer.compare(header.dataId, dataId) !== 0) {
+        throw new ShardHeaderError('corrupt', `holds shard ${dataIdName(header.dataId)}`)
       }
-      return new LocalReader(this, this.#readers, decoded.header, decoded.size, bytes, options)
+      return new LocalReader(this, new FileBytes(this, this.#files, dataId), { header, headerSize, bytes, medium })
     } catch (error) {
       if (!(error instanceof ShardHeaderError)) throw error
       const code = error.code === 'newer' ? 'io' : 'corrupt'
@@ -142,6 +171,13 @@ export class LocalDrive implements Drive, DriveAccess {
     const { state } = this.row
     if (state === 'readOnly') throw new ShardError('driveReadOnly', this.number, this.health.reason)
     this.#requireReadable()
+    const buried = await this.segments.delete(dataId)
+    // There may be a file as well, of a time when the threshold was another one. As long as the id is not buried, no
+    // unlink of it has been tried, so a file that is not there needs no sync.
+    return (await this.#deleteFile(dataId, !buried)) || buried
+  }
+
+  async #deleteFile(dataId: DataId, syncAnyway: boolean): Promise<boolean> {
     const path = shardPath(dataId)
     const syncDir: IoOp = { op: 'syncDir', path: shardDirectory(dataId) }
     try {
@@ -149,6 +185,7 @@ export class LocalDrive implements Drive, DriveAccess {
       return true
     } catch (error) {
       if (!(error instanceof ShardError) || error.code !== 'missing') throw error
+      if (!syncAnyway) return false
       // An earlier unlink may not be durable yet: it is only "not there" once the directory was synced.
       await this.run('write', [syncDir], {}).catch((again: unknown) => {
         if (!(again instanceof ShardError) || again.code !== 'missing') throw again
@@ -173,7 +210,14 @@ export class LocalDrive implements Drive, DriveAccess {
     return names.length
   }
 
+  /** Reads the segments into the index. In the background of everything else; lookups that need it wait for it. */
+  load(): Promise<LoadReport> {
+    return this.segments.load()
+  }
+
+  /** Ends what this object has begun, and leaves its segments so that a start need not read them. */
   async close(): Promise<void> {
+    if (this.readable) await this.segments.close()
     await this.io.close()
   }
 
@@ -211,17 +255,38 @@ export class LocalDrive implements Drive, DriveAccess {
     return results[3] as number
   }
 
-  #newWriter(header: ShardHeader, options: ReadOptions): LocalWriter {
+  #packs(header: ShardHeader): boolean {
+    const { geometry } = header
+    return this.segments.takes(cellsSize(geometry, 0, blockCount(geometry)))
+  }
+
+  #checkedSize({ geometry }: ShardHeader, cells: readonly Uint8Array[]): number {
+    const size = cells.reduce((sum, cell) => sum + cell.length, 0)
+    const expected = cellsSize(geometry, 0, blockCount(geometry))
+    if (size === expected) return size
+    throw new RangeError(`cells of ${String(size)} bytes, their geometry says ${String(expected)}`)
+  }
+
+  #requireWritable(): void {
     const { state } = this.row
-    if (state !== 'online') {
-      const code = state === 'full' ? 'driveFull' : state === 'readOnly' ? 'driveReadOnly' : 'driveOffline'
-      throw new ShardError(code, this.number, this.health.reason)
-    }
+    if (state === 'online') return
+    const code = state === 'full' ? 'driveFull' : state === 'readOnly' ? 'driveReadOnly' : 'driveOffline'
+    throw new ShardError(code, this.number, this.health.reason)
+  }
+
+  /** One more shard is being written, until the function returned is called. */
+  #countWriter(): () => void {
     if (this.#writers >= this.#maxWriters) throw new ShardError('io', this.number, 'too many shards being written')
-    const encoded = encodeShardHeader(header)
     this.#writers++
+    return () => { this.#writers-- }
+  }
+
+  #newWriter(header: ShardHeader, options: ReadOptions): LocalWriter {
+    this.#requireWritable()
+    const encoded = encodeShardHeader(header)
+    const ended = this.#countWriter()
     const temporary = `tmp/${dataIdName(header.dataId)}.${this.#writerName}.${(++this.#lastWriter).toString(16)}`
-    return new LocalWriter(this, header, encoded, temporary, options, () => { this.#writers-- })
+    return new LocalWriter(this, header, encoded, temporary, options, ended)
   }
 
   #requireReadable(): void {

@@ -1,22 +1,29 @@
 /**
- * Lists the shards of a drive in the order of their data ids, page by page.
+ * Lists the shards of a drive, packed ones and files, in the order of their data ids, page by page.
  *
- * The directories are by the last byte of the data id, so every one holds part of every range. A scan of all of them
- * keeps the smallest `WINDOW` data ids after the wanted one, sorted; pages are served from that window
+ * Neither the directories (by the last byte of the data id) nor the index (by its hash) are in that order. A scan of
+ * both keeps the smallest `WINDOW` data ids after the wanted one, sorted; pages are served from that window
  * while the caller goes on where the last page ended. A shard put after the scan appears in the next listing; a shard
  * deleted meanwhile is left out when its size is asked for.
  */
 import type { DataId, ShardListing } from './drive.js'
 import type { FileStat, IoOp, IoResult } from './io.js'
+import { isDead, SIZE_CLASSES, unpackLocation } from './segments/segment_file.js'
+import type { SegmentStore } from './segments/segment_store.js'
 import { dataIdName, parseDataIdName, shardPath } from './shard_file.js'
 
 /** Names kept per scan: at most some 25 MB of heap, while a very full drive is listed. */
 const WINDOW = 1 << 18
 const DIRECTORIES_PER_BATCH = 16
 const STATS_PER_BATCH = 128
+/** Index entries looked at in one turn of the event loop. */
+const ENTRIES_PER_TURN = 8192
+/** Taken for the size of a packed shard larger than all size classes. */
+const LARGE = 2 * (SIZE_CLASSES.at(-1) ?? 0)
 
 export class ShardLister {
   readonly #run: (ops: readonly IoOp[]) => Promise<IoResult[]>
+  readonly #segments: SegmentStore
   readonly #limit: number
   /** Sorted names that come next after `#last`. */
   #window: string[] = []
@@ -27,8 +34,11 @@ export class ShardLister {
   #complete = false
   #turn: Promise<unknown> = Promise.resolve()
 
-  constructor(run: (ops: readonly IoOp[]) => Promise<IoResult[]>, windowLimit: number = WINDOW) {
+  constructor(
+    run: (ops: readonly IoOp[]) => Promise<IoResult[]>, segments: SegmentStore, windowLimit: number = WINDOW,
+  ) {
     this.#run = run
+    this.#segments = segments
     this.#limit = windowLimit
   }
 
@@ -63,10 +73,10 @@ export class ShardLister {
   async #scan(after: string): Promise<void> {
     const directories = Array.from({ length: 256 }, (_, i) => `shards/${i.toString(16).padStart(2, '0')}`)
     const present = new Set((await this.#run([{ op: 'list', path: 'shards' }]))[0] as string[])
-    const names: string[] = []
+    let names: string[] = []
     let complete = true
     const trim = (): void => {
-      names.sort()
+      names = [...new Set(names)].sort()
       if (names.length <= this.#limit) return
       names.length = this.#limit
       complete = false
@@ -84,6 +94,15 @@ export class ShardLister {
       }
       if (names.length > this.#limit * 2) trim()
     }
+    await this.#segments.loaded()
+    let seen = 0
+    for (const { id, location } of this.#segments.index.entries()) {
+      if (++seen % ENTRIES_PER_TURN === 0) await new Promise((resolve) => setImmediate(resolve))
+      if (isDead(location)) continue
+      const name = dataIdName(id)
+      if (name > after) names.push(name)
+      if (names.length > this.#limit * 2) trim()
+    }
     trim()
     this.#window = names
     this.#next = 0
@@ -91,12 +110,23 @@ export class ShardLister {
     this.#complete = complete
   }
 
+  /** Of a packed shard the size is what its size class says, at most. */
   async #sizes(names: readonly string[]): Promise<ShardListing[]> {
-    const items = names.map((name) => ({ name, dataId: parseDataIdName(name) ?? new Uint8Array(16) }))
-    const stats = await this.#stat(items.map(({ dataId }) => shardPath(dataId)))
+    const items = names.map((name) => {
+      const dataId = parseDataIdName(name) ?? new Uint8Array(16)
+      return { dataId, location: this.#segments.index.get(dataId) }
+    })
+    const isFile = (location: number): boolean => location === -1 || isDead(location)
+    const files = items.filter(({ location }) => isFile(location))
+    const stats = await this.#stat(files.map(({ dataId }) => shardPath(dataId)))
     const found: ShardListing[] = []
-    for (const [at, { dataId }] of items.entries()) {
-      const stat = stats[at]
+    let at = 0
+    for (const { dataId, location } of items) {
+      if (!isFile(location)) {
+        found.push({ dataId, size: SIZE_CLASSES[unpackLocation(location).sizeClass] ?? LARGE })
+        continue
+      }
+      const stat = stats[at++]
       if (stat?.kind === 'file') found.push({ dataId, size: stat.size })
     }
     return found
@@ -104,6 +134,7 @@ export class ShardLister {
 
   /** A batch stops at the first file that is gone; then each is asked for by itself. */
   async #stat(paths: readonly string[]): Promise<(FileStat | undefined)[]> {
+    if (paths.length === 0) return []
     const ask = (path: string): IoOp => ({ op: 'stat', path })
     try {
       return await this.#run(paths.map(ask)) as FileStat[]

@@ -1,4 +1,7 @@
-/** A shard on its way to a LocalDrive: header and cells into tmp/, then synced, renamed and its directory synced. */
+/**
+ * A shard on its way to a LocalDrive. LocalWriter: header and cells into tmp/, then synced, renamed and its directory
+ * synced. PackedWriter: cells kept in memory, then one record of a segment.
+ */
 import { type ReadOptions, ShardError, type ShardHeader, type ShardWriter } from './drive.js'
 import { IoError, type IoOp, LAST_OPENED } from './io.js'
 import type { DriveAccess } from './local_drive.js'
@@ -124,6 +127,54 @@ export class LocalWriter implements ShardWriter {
     const again: IoOp[] = [{ op: 'makeDir', path }, { op: 'syncDir', path: 'shards' }, ...rename]
     await this.#drive.run('write', again, this.#options)
     return true
+  }
+}
+
+/** A small shard that comes in pieces. `put` makes it durable as a whole; `ended` is called once. */
+export class PackedWriter implements ShardWriter {
+  readonly #drive: DriveAccess
+  readonly #put: (cells: readonly Uint8Array[]) => Promise<void>
+  readonly #ended: () => void
+  #cells: Uint8Array[] = []
+  #state: 'open' | 'committing' | 'ended' = 'open'
+
+  constructor(drive: DriveAccess, put: (cells: readonly Uint8Array[]) => Promise<void>, ended: () => void) {
+    this.#drive = drive
+    this.#put = put
+    this.#ended = ended
+  }
+
+  append(cells: readonly Uint8Array[]): Promise<void> {
+    if (this.#state !== 'open') return Promise.reject(this.#over())
+    // The caller has its buffers back when this resolves.
+    this.#cells.push(...cells.map((cell) => Uint8Array.from(cell)))
+    return Promise.resolve()
+  }
+
+  async commit(): Promise<void> {
+    if (this.#state !== 'open') throw this.#over()
+    this.#state = 'committing'
+    try {
+      await this.#put(this.#cells)
+    } finally {
+      this.#end()
+    }
+  }
+
+  /** What is being committed goes on; it cannot be taken back. */
+  abort(): Promise<void> {
+    if (this.#state === 'open') this.#end()
+    return Promise.resolve()
+  }
+
+  #over(): ShardError {
+    return new ShardError('io', this.#drive.number, 'the shard failed or ended before')
+  }
+
+  #end(): void {
+    this.#state = 'ended'
+    this.#cells = []
+    this.#ended()
   }
 }
 

@@ -61,6 +61,8 @@ export interface Config {
   driveDeadline: number
   driveCheckInterval: number
   driveReplaceBlank: boolean
+  drivePackBelow: number
+  driveSegmentSize: number
   collectGrace: number
   backgroundBandwidth: number
   scrubInterval: number
@@ -190,6 +192,8 @@ const layout: Pick<
   | 'driveDeadline'
   | 'driveCheckInterval'
   | 'driveReplaceBlank'
+  | 'drivePackBelow'
+  | 'driveSegmentSize'
 > = {
   setSize: {
     key: 'set-size',
@@ -245,6 +249,18 @@ const layout: Pick<
     default: 'true',
     about:
       'Give the place of a drive that is gone to a blank directory found at its path, and heal onto it. A directory that seems to be an unmounted mount point is never taken.',
+  },
+  drivePackBelow: {
+    key: 'drive.pack-below',
+    shape: size(0, 2 * MiB),
+    default: '256KiB',
+    about: 'Shards smaller than this are packed into segments; larger ones are files of their own. 0: all are.',
+  },
+  driveSegmentSize: {
+    key: 'drive.segment-size',
+    shape: size(MiB, 480 * MiB),
+    default: '256MiB',
+    about: 'Size at which a segment is sealed and the next one begun.',
   },
 }
 

@@ -18,7 +18,6 @@ import { repairFormat, writeFormat } from '../../drive/format.js'
 import type { DriveFormat } from '../../drive/format.js'
 import { HealthMonitor } from '../../drive/health_monitor.js'
 import type { DriveEvent, MonitoredDrive } from '../../drive/health_monitor.js'
-import { LocalDrive } from '../../drive/local_drive.js'
 import { openDrives } from '../../drive/open_drives.js'
 import type { JoinCluster, OpenedDrives, OpenedPlace } from '../../drive/open_drives.js'
 import { FEATURE_LEVEL } from '../../meta/command.js'
@@ -30,6 +29,8 @@ import { AUTO } from '../config/units.js'
 import type { Logger } from '../log.js'
 import type { MetadataDrive } from '../threads/metadata_worker.js'
 import type { Topology } from '../threads/topology.js'
+import { DriveSegments } from './drive_segments.js'
+import type { LoadableDrive } from './drive_segments.js'
 import { LayoutKeeper } from './layout_keeper.js'
 import { capacitiesOf, makeTopology } from './topology_maker.js'
 import type { Place } from './topology_maker.js'
@@ -64,6 +65,7 @@ export class DriveRegistry {
   readonly #log: Logger
   readonly #opened: OpenedDrives
   readonly #monitor: HealthMonitor
+  readonly segments: DriveSegments
   #places: Place[] = []
   #topology: Topology | undefined
   #nextRow = 0
@@ -71,6 +73,8 @@ export class DriveRegistry {
   /** The cluster's number of this node's first set; format.json counts sets within the node. */
   #firstSet = 0
   #node: number | undefined
+  /** Sets of which damage was found before anybody could be told. */
+  readonly #damagedSets = new Set<number>()
   #client: MetadataEngine | undefined
   #watcher: DriveWatcher | undefined
   /** Replacements run one after the other. */
@@ -82,6 +86,10 @@ export class DriveRegistry {
     this.#config = config
     this.#log = log
     this.#opened = opened
+    this.segments = new DriveSegments(log, (set) => {
+      if (this.#watcher === undefined) this.#damagedSets.add(set)
+      else this.#watcher.returned(set)
+    })
     this.#monitor = new HealthMonitor([], {
       intervalMs: config.driveCheckInterval,
       deadlineMs: config.driveDeadline,
@@ -201,6 +209,8 @@ export class DriveRegistry {
   watch(watcher: DriveWatcher): void {
     this.#watcher = watcher
     this.#monitor.start()
+    for (const set of this.#damagedSets) watcher.returned(set)
+    this.#damagedSets.clear()
     // Events before this found nobody to tell: blank places are asked for again.
     for (const place of this.#places) if (place.blank) this.#replaceLater(place)
   }
@@ -337,13 +347,17 @@ export class DriveRegistry {
   /** Ends what a crash left half done; a drive that cannot take that now keeps it. */
   async #recover(): Promise<void> {
     await Promise.all(
-      this.#places.map(async ({ path, record, monitored }) => {
-        if (monitored.row.state !== 'online') return
-        const { number, set, position } = record
-        const drive = new LocalDrive({ io: monitored.io, row: monitored.row, number, set, position })
-        await drive.recover().catch((error: unknown) => {
-          this.#log.warn({ err: error, path }, 'what a crash may have left could not be ended')
-        })
+      this.#places.map(async (place) => {
+        const { path, monitored } = place
+        if (!isHere(monitored.row.state)) return
+        const drive = loadable(place)
+        const opened = this.segments.open(drive)
+        if (monitored.row.state === 'online') {
+          await opened.recover().catch((error: unknown) => {
+            this.#log.warn({ err: error, path }, 'what a crash may have left could not be ended')
+          })
+        }
+        this.segments.load(drive, opened)
       }),
     )
   }
@@ -376,6 +390,7 @@ export class DriveRegistry {
       places: this.#places,
       rowOf: (row) => this.#rowIndex(row),
       layout: this.#layout.read(client.reader),
+      segmentsOf: (drive) => this.segments.memory(drive),
     })
     const same = JSON.stringify({ ...next, version: 0 }) === JSON.stringify({ ...this.#topology, version: 0 })
     if (same) return
@@ -428,6 +443,7 @@ export class DriveRegistry {
     const gone = (state: string): boolean => state === 'offline' || state === 'refused'
     if (gone(health.state) && !gone(from)) this.#watcher?.metadata.removeDrive(number, health.reason)
     if (!gone(health.state) && gone(from)) this.#watcher?.metadata.addDrive({ number, path: place.path })
+    if (isHere(health.state)) this.segments.load(loadable(place))
     if (health.state === 'online') this.#watcher?.returned(set)
     this.#publish()
     void this.#keepLayout()
@@ -491,6 +507,7 @@ export class DriveRegistry {
     place.monitored.row = this.#newRow(record.number)
     place.monitored.format = member
     place.monitored.row.set('online', 'none')
+    this.segments.load(loadable(place))
     this.#log.info(
       { path: place.path, old: old.number, drive: record.number },
       'a blank drive has taken the place of another',
@@ -522,6 +539,10 @@ export class DriveRegistry {
 
 function isHere(state: DriveState): boolean {
   return state === 'online' || state === 'full' || state === 'readOnly'
+}
+
+function loadable({ path, record, monitored }: Place): LoadableDrive {
+  return { path, record, io: monitored.io, row: monitored.row }
 }
 
 function formatOf(place: OpenedPlace): DriveFormat {

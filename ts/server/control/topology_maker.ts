@@ -1,4 +1,5 @@
 /** Makes the topology from what metadata says and what is known of the drives. Pure. */
+import type { SegmentsMemory } from '../../drive/segments/segment_table.js'
 import type { DriveRow } from '../../drive/drive_table.js'
 import type { MonitoredDrive } from '../../drive/health_monitor.js'
 import type { Target } from '../../layout/placement.js'
@@ -26,6 +27,7 @@ export interface TopologyFacts {
   places: readonly Place[]
   rowOf(row: DriveRow): number
   layout?: SharedLayout | undefined
+  segmentsOf(drive: number): SegmentsMemory | undefined
 }
 
 /** Weights are whole units of this, so that small changes of free space move nothing. */
@@ -40,6 +42,7 @@ export function makeTopology(facts: TopologyFacts): Topology {
       ...record,
       path: place?.path ?? '',
       row: place === undefined ? 0 : facts.rowOf(place.monitored.row),
+      segments: place === undefined ? undefined : facts.segmentsOf(record.number),
     }
   })
   const { layout } = facts

@@ -33,6 +33,8 @@ export interface BackgroundWorkerTask {
 }
 
 const NICE = 10
+/** For sealing segments at a clean end; what is not sealed is read at the next start. */
+const SEAL_MS = 1500
 const MEMORY = 64 * 2 ** 20
 
 export default async function run(task: BackgroundWorkerTask & PoolTask): Promise<void> {
@@ -86,6 +88,7 @@ export default async function run(task: BackgroundWorkerTask & PoolTask): Promis
   background.start()
   channel.tell('ready', undefined)
   await background.stop(await stopped)
+  await parts.seal(SEAL_MS)
   // LMDB's files must be closed by every thread before they may be opened anew.
   await parts.metadata.close()
   channel.close()
@@ -108,6 +111,7 @@ function compose(
     metadata,
     memoryBytes: MEMORY,
     driveDeadlineMs: config.driveDeadline,
+    segments: { threshold: config.drivePackBelow, sealBytes: config.driveSegmentSize },
     sets: { permit: (bytes) => throttle.take(bytes) },
   })
   const environment = {

@@ -45,6 +45,9 @@ export interface DataWorkerTask {
   listen: WorkerListen | undefined
 }
 
+/** For sealing segments at a clean end; what is not sealed is read at the next start. */
+const SEAL_MS = 2000
+
 export default async function run(task: DataWorkerTask & PoolTask): Promise<void> {
   const thread = `worker ${String(task.slot)}`
   const log = createLogger(task.config.logLevel, thread)
@@ -70,6 +73,7 @@ export default async function run(task: DataWorkerTask & PoolTask): Promise<void
   await worker.listen(task.listen)
   channel.tell('ready', undefined)
   await worker.drain(await stopped)
+  await worker.parts.seal(SEAL_MS)
   // LMDB's files must be closed by every thread before they may be opened anew.
   await worker.parts.metadata.close()
   channel.close()
@@ -102,6 +106,7 @@ class DataWorker {
       metadata,
       memoryBytes: config.limitsMemory,
       driveDeadlineMs: config.driveDeadline,
+      segments: { threshold: config.drivePackBelow, sealBytes: config.driveSegmentSize },
       sets: {
         onDamage: (damage) => {
           this.#damage.report(damage)

@@ -8,6 +8,7 @@
 import { DriveTable } from '../../drive/drive_table.js'
 import { LocalDrive } from '../../drive/local_drive.js'
 import { NativeDriveIo } from '../../drive/native_io.js'
+import type { SegmentOptions } from '../../drive/segments/segment_store.js'
 import type { Drive, DriveNumber } from '../../drive/drive.js'
 import { LocalSet } from '../../erasure/local_set.js'
 import type { LocalSetOptions } from '../../erasure/local_set.js'
@@ -37,6 +38,7 @@ export interface ThreadPartsOptions {
   memoryBytes: number
   driveDeadlineMs: number
   sets: Pick<LocalSetOptions, 'onDamage' | 'permit'>
+  segments: Pick<SegmentOptions, 'threshold' | 'sealBytes'>
 }
 
 /** A drive that left the topology is closed after this: longer than any deadline of what may still use it. */
@@ -121,10 +123,15 @@ export class ThreadParts {
     }
   }
 
-  async close(): Promise<void> {
-    await Promise.all([...this.#sets.values()].map((set) => set.settled(2_000)))
-    await Promise.all([...this.#drives.values()].map((drive) => drive.close()))
-    this.board.clear(this.#options.pinSlot)
+  /** At a clean end: lets what is going on in the background end, and seals the segments of this thread, in time. */
+  async seal(withinMs: number): Promise<void> {
+    const drives = [...this.#drives.values()].filter((drive) => drive.readable)
+    const work = Promise.all([...this.#sets.values()].map((set) => set.settled(withinMs / 2)))
+      .then(() => Promise.allSettled(drives.map((drive) => drive.segments.close())))
+    const late = new Promise<void>((resolve) => {
+      setTimeout(resolve, withinMs).unref()
+    })
+    await Promise.race([work, late])
   }
 
   #open(drive: TopologyDrive): LocalDrive {
@@ -136,6 +143,13 @@ export class ThreadParts {
       position: drive.position,
       row: this.#table.row(drive.row),
       deadlines: { readMs: deadline, writeMs: deadline, backgroundMs: 3 * deadline },
+      segments: {
+        ...(drive.segments === undefined ? {} : { memory: drive.segments }),
+        loads: false,
+        driveId: drive.driveId,
+        loadWaitMs: deadline,
+        ...this.#options.segments,
+      },
     })
   }
 

@@ -1,7 +1,8 @@
 /**
- * What every thread must know of drives and sets to open its own Drive objects: plain data, sent whole whenever it
- * changes. The control thread is the only one that makes it.
+ * What every thread must know of drives and sets to open its own Drive objects: plain data and shared memory, sent
+ * whole whenever it changes. The control thread is the only one that makes it.
  */
+import type { SegmentsMemory } from '../../drive/segments/segment_table.js'
 import type { Target } from '../../layout/placement.js'
 import type { DriveRecord, SetRecord } from '../../meta/schema.js'
 
@@ -10,6 +11,8 @@ export interface TopologyDrive extends DriveRecord {
   path: string
   /** Row of the shared drive table. */
   row: number
+  /** What threads share of its segments; undefined as long as the drive was never here. */
+  segments: SegmentsMemory | undefined
 }
 
 export interface Topology {

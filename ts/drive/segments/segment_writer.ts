@@ -1,0 +1,373 @@
+/**
+ * Group commit into segments: one writer for each thread and drive, so that appends take no lock.
+ *
+ * Model: records queue up; whenever no batch is in flight, all that wait become the next one, written and synced in one
+ * submission. There is no timer: an idle writer commits at once, a busy one gathers while the drive syncs. What is in
+ * a batch is acknowledged together, and named by the index before it is acknowledged.
+ *
+ * The active segment is sealed when it is full, and at a clean end; the next one is made, with its directory synced,
+ * while the last quarter of it is filled, so that nobody waits for that.
+ *
+ * Invariants:
+ * - One batch at a time; its syncedTo is where it begins, since everything before it was synced.
+ * - After a failed write or sync the segment is never written to again, but for a full drive: then what the batch left
+ *   is cut off first. The sync is not tried again.
+ * - A record that is to replace one in another segment goes to a segment of a higher number (segment_index.ts).
+ */
+import { type DataId, ShardError, type ShardHeader } from '../drive.js'
+import { IoError, type IoOp, LAST_OPENED } from '../io.js'
+import type { DriveAccess } from '../local_drive.js'
+import { encodeShardHeader } from '../shard_file.js'
+import { encodeBatchHeader, encodeTombstone, padding } from './batch.js'
+import { HintBuilder } from './hint.js'
+import {
+  encodeSegmentHeader, hintPath, MAX_OFFSET, SEGMENT_HEADER_SIZE, segmentPath, SEGMENTS_DIRECTORY, segmentSeed,
+} from './segment_file.js'
+import type { SegmentIndex } from './segment_index.js'
+
+export interface SegmentWriterOptions {
+  driveId: string
+  /** A segment is sealed when it has so many bytes, or so many records. */
+  sealBytes: number
+  sealRecords: number
+  /** Bounds of one batch. */
+  batchBytes: number
+  /** Bytes that may wait; more are refused. */
+  queueBytes: number
+}
+
+export const DEFAULT_WRITER_OPTIONS: Omit<SegmentWriterOptions, 'driveId'> = {
+  sealBytes: 256 * 2 ** 20, sealRecords: 2 ** 18, batchBytes: 4 * 2 ** 20, queueBytes: 64 * 2 ** 20,
+}
+
+/** A batch is not added to beyond so many buffers: with one more record, a checksum call and a write still take it. */
+const BATCH_PARTS = 240
+const RECORD_CELLS = 6
+const ZEROS = Buffer.alloc(8)
+
+/** A shard with its cells, or a tombstone. */
+export type NewRecord =
+  | { kind: 'shard'; header: ShardHeader; cells: readonly Uint8Array[] }
+  | { kind: 'tombstone'; dataId: DataId; buried: number }
+
+interface Item {
+  record: NewRecord
+  bytes: number
+  /** Its segment has a higher number than this. */
+  above: number
+  background: boolean
+  /** How the record, now durable at (number, offset), is told to the index. */
+  place: (number: number, offset: number, size: number) => void
+  resolve: () => void
+  reject: (error: unknown) => void
+}
+
+/** A segment that is open for writing, and everything that its hint will say. */
+export interface OpenSegment {
+  number: number
+  seed: number
+  file: number
+  end: number
+  hint: HintBuilder
+}
+
+interface Batch {
+  items: { item: Item; offset: number; size: number }[]
+  parts: Uint8Array[]
+  length: number
+}
+
+export class SegmentWriter {
+  readonly #drive: DriveAccess
+  readonly #index: SegmentIndex
+  readonly #options: SegmentWriterOptions
+  #queue: Item[] = []
+  #queuedBytes = 0
+  #active: OpenSegment | undefined
+  #prepared: Promise<OpenSegment> | undefined
+  #pump: Promise<void> | undefined
+  /** Segments that are being sealed. */
+  readonly #sealing = new Set<Promise<void>>()
+  #closed = false
+
+  constructor(drive: DriveAccess, index: SegmentIndex, options: SegmentWriterOptions) {
+    this.#drive = drive
+    this.#index = index
+    this.#options = { ...options, sealBytes: Math.min(options.sealBytes, MAX_OFFSET - options.batchBytes) }
+  }
+
+  /** Number of the active segment, 0 without one. */
+  get activeNumber(): number {
+    return this.#active?.number ?? 0
+  }
+
+  /**
+   * Resolves when the record is durable and `place` has told the index. The cells must stay as they are until then.
+   * Rejects with ShardError, or RangeError when the header cannot be written.
+   */
+  append(
+    record: NewRecord, above: number, background: boolean, place: Item['place'],
+  ): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const bytes = record.kind === 'tombstone' ? 40 : record.cells.reduce((sum, cell) => sum + cell.length, 128)
+      if (this.#closed || this.#queuedBytes + bytes > this.#options.queueBytes) {
+        const why = this.#closed ? 'the drive is closed' : 'too many bytes wait to be written'
+        reject(new ShardError('io', this.#drive.number, why))
+        return
+      }
+      this.#queuedBytes += bytes
+      this.#queue.push({ record, bytes, above, background, place, resolve, reject })
+      this.#pump ??= this.#run().finally(() => { this.#pump = undefined })
+    })
+  }
+
+  /** Seals the active segment, once nothing waits any more. Nothing is appended after this. */
+  async close(): Promise<void> {
+    this.#closed = true
+    await this.#pump
+    await this.roll()
+    const prepared = await this.#prepared?.catch(() => undefined)
+    this.#prepared = undefined
+    if (prepared !== undefined) this.#seal(prepared)
+    await Promise.all(this.#sealing)
+  }
+
+  /** Seals the active segment; what is appended from now on goes to another. Call while nothing is being appended. */
+  async roll(): Promise<void> {
+    const active = this.#active
+    this.#active = undefined
+    if (active !== undefined) this.#seal(active)
+    await Promise.all(this.#sealing)
+  }
+
+  async #run(): Promise<void> {
+    // What was submitted in the same turn goes out together.
+    await Promise.resolve()
+    while (this.#queue.length > 0) {
+      try {
+        const segment = await this.#segmentFor(this.#queue[0])
+        const batch = this.#compose(segment)
+        if (batch.items.length > 0) await this.#commit(segment, batch)
+      } catch (error) {
+        // No segment could be made: everything that waits would meet the same.
+        for (const item of this.#queue.splice(0)) this.#fail(item, error)
+      }
+    }
+  }
+
+  /** The active segment, or the next one, above what the item replaces. */
+  async #segmentFor(item: Item | undefined): Promise<OpenSegment> {
+    const { sealBytes, sealRecords } = this.#options
+    const above = item?.above ?? 0
+    for (;;) {
+      const active = this.#active
+      if (active !== undefined) {
+        const full = active.end >= sealBytes || active.hint.count >= sealRecords
+        if (!full && active.number > above) {
+          if (active.end >= sealBytes * 0.75 || active.hint.count >= sealRecords * 0.75) this.#prepareNext()
+          return active
+        }
+        this.#active = undefined
+        this.#seal(active)
+      }
+      const next = this.#prepared ?? this.#create(false)
+      this.#prepared = undefined
+      this.#active = await next
+    }
+  }
+
+  #prepareNext(): void {
+    if (this.#prepared !== undefined) return
+    this.#prepared = this.#create(true)
+    this.#prepared.catch(() => { this.#prepared = undefined })
+  }
+
+  async #create(background: boolean): Promise<OpenSegment> {
+    const { driveId } = this.#options
+    const { table } = this.#index
+    const number = table.takeNumber()
+    const header = encodeSegmentHeader(driveId, number)
+    if (!table.add(number, 'active', SEGMENT_HEADER_SIZE)) {
+      throw new ShardError('io', this.#drive.number, 'too many segments')
+    }
+    try {
+      const file = await this.#createFile(number, header, background)
+      const seed = segmentSeed(driveId, number)
+      return { number, seed, file, end: SEGMENT_HEADER_SIZE, hint: new HintBuilder() }
+    } catch (error) {
+      table.remove(number)
+      throw error
+    }
+  }
+
+  async #createFile(number: number, header: Uint8Array, background: boolean): Promise<number> {
+    const ops: IoOp[] = [
+      { op: 'open', path: segmentPath(number), mode: 'create' },
+      { op: 'write', file: LAST_OPENED, offset: 0, from: [header] },
+      { op: 'sync', file: LAST_OPENED },
+      { op: 'syncDir', path: SEGMENTS_DIRECTORY },
+    ]
+    try {
+      return (await this.#drive.run('write', ops, { background }))[0] as number
+    } catch (error) {
+      if (!(error instanceof ShardError) || error.code !== 'missing') throw error
+      // Somebody removed the directory: it is made again, once.
+      const again: IoOp[] = [{ op: 'makeDir', path: SEGMENTS_DIRECTORY }, { op: 'syncDir', path: '.' }, ...ops]
+      return (await this.#drive.run('write', again, { background }))[2] as number
+    }
+  }
+
+  /** Takes what waits, in order, as far as it fits. */
+  #compose(segment: OpenSegment): Batch {
+    const batch: Batch = { items: [], parts: [], length: 32 }
+    while (this.#queue.length > 0) {
+      const item = this.#queue[0] as Item
+      const fits = batch.length + item.bytes <= this.#options.batchBytes && batch.parts.length < BATCH_PARTS
+      if ((batch.items.length > 0 && !fits) || item.above >= segment.number) break
+      this.#queue.shift()
+      const problem = this.#refusal(item)
+      if (problem !== undefined) {
+        this.#fail(item, problem)
+        continue
+      }
+      try {
+        addRecord(batch, item, segment)
+      } catch (error) {
+        this.#fail(item, error)
+      }
+    }
+    return batch
+  }
+
+  /** A drive that was taken out while records waited acknowledges none of them. */
+  #refusal(item: Item): ShardError | undefined {
+    const { number, row, readable } = this.#drive
+    const well = item.record.kind === 'tombstone' ? readable : row.state === 'online'
+    return well ? undefined : new ShardError('driveOffline', number, this.#drive.health.reason)
+  }
+
+  async #commit(segment: OpenSegment, batch: Batch): Promise<void> {
+    const { seed, end, file, hint } = segment
+    const header = encodeBatchHeader(seed, end, end, batch.items.length, batch.parts)
+    const background = batch.items.every(({ item }) => item.background)
+    try {
+      await this.#drive.run('write', [
+        { op: 'write', file, offset: end, from: [header, ...batch.parts] }, { op: 'sync', file },
+      ], { background })
+    } catch (error) {
+      await this.#afterFailure(segment, error)
+      for (const { item } of batch.items) this.#fail(item, error)
+      return
+    }
+    segment.end += batch.length
+    hint.addBatch(header)
+    this.#index.table.setLength(segment.number, segment.end)
+    for (const { item, offset, size } of batch.items) {
+      const { record } = item
+      const dataId = record.kind === 'shard' ? record.header.dataId : record.dataId
+      hint.add(dataId, offset, size, record.kind === 'tombstone')
+      try {
+        item.place(segment.number, offset, size)
+        this.#queuedBytes -= item.bytes
+        item.resolve()
+      } catch (error) {
+        this.#fail(item, error)
+      }
+    }
+  }
+
+  /** A batch failed: the segment goes on only when it is known to be as it was before. */
+  async #afterFailure(segment: OpenSegment, error: unknown): Promise<void> {
+    const cause = error instanceof ShardError ? error.cause : undefined
+    if (cause instanceof IoError) {
+      if (cause.opIndex === -1) return // nothing was started
+      if (cause.op === 'write' && (cause.code === 'ENOSPC' || cause.code === 'EDQUOT')) {
+        const cut = this.#drive.io.run([{ op: 'truncate', file: segment.file, size: segment.end }], DEADLINE)
+        if (await cut.then(() => true, () => false)) return
+      }
+    }
+    if (this.#active === segment) this.#active = undefined
+    void this.#drive.io.run([{ op: 'close', file: segment.file }], DEADLINE).catch(ignore)
+  }
+
+  #fail(item: Item, error: unknown): void {
+    this.#queuedBytes -= item.bytes
+    item.reject(error)
+  }
+
+  /** In the background. A segment that could not be sealed is read as a whole at the next start. */
+  #seal(segment: OpenSegment): void {
+    const work = this.#writeSeal(segment).catch(ignore)
+    this.#sealing.add(work)
+    void work.finally(() => this.#sealing.delete(work))
+  }
+
+  async #writeSeal({ number, seed, file, end, hint }: OpenSegment): Promise<void> {
+    const { table } = this.#index
+    if (hint.count === 0) {
+      await this.#drive.run('write', [{ op: 'close', file }, { op: 'unlink', path: segmentPath(number) }], {})
+      table.remove(number)
+      return
+    }
+    const ops = sealOps({ number, seed, file, end, hint })
+    try {
+      await this.#drive.run('write', ops, {})
+    } finally {
+      // Complete in any case: nothing is appended to it any more.
+      table.setState(number, 'sealed')
+    }
+    table.setLength(number, end + 32)
+  }
+}
+
+/** Ends a segment with an empty batch, and writes its hint. */
+export function sealOps(segment: OpenSegment): IoOp[] {
+  const { number, seed, file, end, hint } = segment
+  const closing = encodeBatchHeader(seed, end, end, 0, [])
+  hint.addBatch(closing)
+  return [
+    { op: 'write', file, offset: end, from: [closing] },
+    { op: 'sync', file },
+    { op: 'close', file },
+    ...hintOps(number, hint.encode(number, end + closing.length, seed)),
+  ]
+}
+
+/** A hint needs no temporary name: one that is not whole is ignored. */
+export function hintOps(number: number, hint: Buffer): IoOp[] {
+  return [
+    { op: 'unlink', path: hintPath(number) },
+    { op: 'open', path: hintPath(number), mode: 'create' },
+    { op: 'write', file: LAST_OPENED, offset: 0, from: [hint] },
+    { op: 'sync', file: LAST_OPENED },
+    { op: 'close', file: LAST_OPENED },
+    { op: 'syncDir', path: SEGMENTS_DIRECTORY },
+  ]
+}
+
+function addRecord(batch: Batch, item: Item, segment: OpenSegment): void {
+  const { record } = item
+  const header = record.kind === 'shard'
+    ? encodeShardHeader(record.header, segment.seed)
+    : encodeTombstone(record.dataId, record.buried, segment.seed)
+  const parts: Uint8Array[] = [header]
+  let size = header.length
+  if (record.kind === 'shard') {
+    const cells = record.cells.length > RECORD_CELLS ? [Buffer.concat(record.cells)] : record.cells
+    for (const cell of cells) {
+      parts.push(cell)
+      size += cell.length
+    }
+  }
+  const pad = padding(size)
+  if (pad > 0) parts.push(ZEROS.subarray(0, pad))
+  batch.items.push({ item, offset: segment.end + batch.length, size })
+  batch.parts.push(...parts)
+  batch.length += size + pad
+}
+
+const DEADLINE = { deadlineMs: 30_000 }
+
+function ignore(): void {
+  // The outcome does not matter to anyone.
+}

@@ -1,0 +1,75 @@
+/**
+ * The segments of this server's drives, as the control thread holds them: the memory that all threads share of each
+ * drive, and the loading of its segments, once in the life of the process and again if that failed.
+ */
+import type { DriveIo } from '../../drive/io.js'
+import type { DriveRow } from '../../drive/drive_table.js'
+import { LocalDrive } from '../../drive/local_drive.js'
+import type { SegmentsMemory } from '../../drive/segments/segment_table.js'
+import { createSegmentsMemory, SegmentTable } from '../../drive/segments/segment_table.js'
+import type { DriveRecord } from '../../meta/schema.js'
+import type { Logger } from '../log.js'
+
+export interface LoadableDrive {
+  path: string
+  record: DriveRecord
+  io: DriveIo
+  row: DriveRow
+}
+
+export class DriveSegments {
+  readonly #memories = new Map<number, SegmentsMemory>()
+  readonly #loading = new Set<number>()
+  readonly #log: Logger
+  /** A drive's segments were damaged, so that shards may be missing on it. */
+  readonly #damaged: (set: number) => void
+
+  constructor(log: Logger, damaged: (set: number) => void) {
+    this.#log = log
+    this.#damaged = damaged
+  }
+
+  /** Made when first asked for. */
+  memory(drive: number): SegmentsMemory {
+    const known = this.#memories.get(drive)
+    if (known !== undefined) return known
+    const made = createSegmentsMemory()
+    this.#memories.set(drive, made)
+    return made
+  }
+
+  /** Undefined for a drive that was never here. */
+  table(drive: number): SegmentTable | undefined {
+    const memory = this.#memories.get(drive)
+    return memory === undefined ? undefined : new SegmentTable(memory.table)
+  }
+
+  /** The drive with its segments, to recover and load it. */
+  open({ record, io, row }: LoadableDrive): LocalDrive {
+    const { number, set, position, driveId } = record
+    const segments = { memory: this.memory(number), loads: true, driveId }
+    return new LocalDrive({ io, row, number, set, position, segments })
+  }
+
+  /** Begins to load what is not loaded yet. What needs it waits; nobody waits here. */
+  load(drive: LoadableDrive, opened: LocalDrive = this.open(drive)): void {
+    const { number, set } = drive.record
+    const phase = this.table(number)?.phase
+    if (this.#loading.has(number) || (phase !== 'new' && phase !== 'failed')) return
+    this.#loading.add(number)
+    const started = performance.now()
+    const { path } = drive
+    opened.load().then((report) => {
+      const { segments, hinted, records, damaged, unreadable } = report
+      const ms = Math.round(performance.now() - started)
+      const fields = { path, segments, hinted, records, ms }
+      if (damaged === 0) this.#log[records > 0 ? 'info' : 'debug'](fields, 'segments loaded')
+      else {
+        this.#log.warn({ ...fields, damaged, unreadable: unreadable.slice(0, 10) }, 'segments loaded; some are damaged')
+        this.#damaged(set)
+      }
+    }, (error: unknown) => {
+      this.#log.error({ err: error, path }, 'the segments of a drive could not be loaded')
+    }).finally(() => this.#loading.delete(number))
+  }
+}
