@@ -6,7 +6,7 @@ import { resolve } from 'node:path'
 
 import type { Command } from 'commander'
 
-import type { DriveReport, MetadataReport, StatusReport } from '../server/admin/api.js'
+import type { DriveReport, MetadataReport, SetReport, StatusReport } from '../server/admin/api.js'
 import type { BackgroundProgress } from '../store/background/progress.js'
 import { AdminClient } from './admin_client.js'
 import { backgroundLines, bar, bytes, seconds, table } from './render.js'
@@ -31,6 +31,7 @@ export function addAdminCommand(parent: Command): void {
   addHeal(admin)
   addScrub(admin)
   addDrive(admin)
+  addSet(admin)
   addMetadata(admin)
 }
 
@@ -110,6 +111,22 @@ function addDrive(admin: Command): void {
   }
 }
 
+function addSet(admin: Command): void {
+  const set = admin.command('set').description('erasure sets and their shares of new data')
+  leaf(set, 'list', 'every set, its drives and its share', async (client, show) => {
+    const sets = await client.get<SetReport[]>('/admin/v1/sets')
+    show(sets, () => setText(sets))
+  })
+  for (const [usage, action, about] of [
+    ['read-only <number>', 'readOnly', 'give a set no new parts; what it holds stays'],
+    ['activate <number>', 'active', 'give a set new parts again'],
+  ] as const) {
+    leaf(set, usage, about, async (client, show, [number]) => {
+      show(await client.post('/admin/v1/sets', { action, set: Number(number) }), () => 'done')
+    })
+  }
+}
+
 function addMetadata(admin: Command): void {
   const metadata = admin.command('metadata').description('the command log, its copies and backups')
   leaf(metadata, 'status', 'positions and copies', async (client, show) => {
@@ -183,6 +200,18 @@ function statusText(status: StatusReport): string {
     driveText(status.drives),
     ...(status.background === null ? [] : ['', ...backgroundLines(status.background)]),
   ].join('\n')
+}
+
+function setText(sets: readonly SetReport[]): string {
+  const rows = sets.map(({ number, k, m, state, share, readableDrives, writableDrives, toleratedLosses }) => [
+    String(number),
+    `${String(k)}+${String(m)}`,
+    state,
+    `${(share * 100).toFixed(1)} %`,
+    `${String(readableDrives)} / ${String(writableDrives)}`,
+    String(toleratedLosses),
+  ])
+  return table([['SET', 'SHARDS', 'STATE', 'NEW PARTS', 'DRIVES READABLE/WRITABLE', 'MAY LOSE'], ...rows])
 }
 
 function driveText(drives: readonly DriveReport[]): string {

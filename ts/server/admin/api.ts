@@ -1,5 +1,6 @@
 /** The shapes of the JSON admin API: what the server answers and `ostraka admin` shows. Plain data. */
 import type { DriveHealth, DriveNumber } from '../../drive/drive.js'
+import type { TargetState } from '../../layout/placement.js'
 import type { MetadataStatus } from '../../meta/engine.js'
 import type { BackgroundProgress } from '../../store/background/progress.js'
 
@@ -24,6 +25,10 @@ export interface SetReport {
   writableDrives: number
   /** Drives that may still be lost without losing data, given those that are out now. */
   toleratedLosses: number
+  /** As the layout has it. */
+  state: TargetState
+  /** Share of the new parts that the layout gives it, 0 to 1. */
+  share: number
 }
 
 export interface StatusReport {

@@ -3,6 +3,9 @@ import { isAbsolute } from 'node:path'
 
 import { z } from 'zod'
 
+import { PlacementError } from '../../layout/errors.js'
+import type { PlacementErrorCode } from '../../layout/errors.js'
+import { MAX_SET } from '../../layout/targets.js'
 import type { ServerState } from '../control/state.js'
 import { AdminError } from './admin_server.js'
 import type { AdminAnswer, AdminRoute } from './admin_server.js'
@@ -14,10 +17,20 @@ const driveBody = z.strictObject({
   action: z.enum(['takeOut', 'bringBack']),
   drive: z.int().min(1).max(65_535),
 })
+const setBody = z.strictObject({
+  action: z.enum(['active', 'readOnly']),
+  set: z.int().min(0).max(MAX_SET),
+})
 const metadataBody = z.discriminatedUnion('action', [
   z.strictObject({ action: z.literal('backup'), path: z.string().min(1).max(4096) }),
   z.strictObject({ action: z.literal('enableCollection') }),
 ])
+
+/** Why the state of a set cannot be changed, in an operator's words. */
+const SET_PROBLEMS: Partial<Record<PlacementErrorCode, string>> = {
+  badTarget: 'the layout has no such set (a cluster of one set has no layout)',
+  noTarget: 'no other set would take new parts',
+}
 
 const DONE: AdminAnswer = { status: 200, body: { done: true } }
 
@@ -32,6 +45,20 @@ export function adminRoutes(state: ServerState): ReadonlyMap<string, AdminRoute>
         const { action, drive } = parse(driveBody, body)
         if (!(await state.registry.operate(drive, action)))
           throw new AdminError(404, `there is no drive ${String(drive)} here`)
+        return DONE
+      },
+    ],
+    ['GET /admin/v1/sets', () => ok(state.sets())],
+    [
+      'POST /admin/v1/sets',
+      async (body) => {
+        const { action, set } = parse(setBody, body)
+        try {
+          await state.registry.changeSetState(set, action)
+        } catch (error) {
+          if (error instanceof PlacementError) throw new AdminError(409, SET_PROBLEMS[error.code] ?? error.message)
+          throw error
+        }
         return DONE
       },
     ],

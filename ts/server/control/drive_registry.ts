@@ -21,6 +21,7 @@ import type { DriveEvent, MonitoredDrive } from '../../drive/health_monitor.js'
 import { openDrives } from '../../drive/open_drives.js'
 import type { JoinCluster, OpenedDrives, OpenedPlace } from '../../drive/open_drives.js'
 import { FEATURE_LEVEL } from '../../meta/command.js'
+import type { TargetState } from '../../layout/placement.js'
 import { MetadataError } from '../../meta/engine.js'
 import type { MetadataEngine } from '../../meta/engine.js'
 import type { DriveRecord } from '../../meta/schema.js'
@@ -396,6 +397,23 @@ export class DriveRegistry {
     if (same) return
     this.#topology = next
     this.#watcher?.changed(next)
+  }
+
+  /** By the operator's wish. Rejects as LayoutKeeper.setState does. */
+  async changeSetState(set: number, state: TargetState): Promise<void> {
+    const changed = this.#layoutKept.then(async () => {
+      if (this.#client === undefined) throw new MetadataError('unavailable', 'the metadata is not open')
+      if (!(await this.#layout.setState(this.#client, set, state))) return
+      this.#publishNow()
+      this.#log.info({ set, state, layout: this.#topology?.layout?.version }, 'a set has changed its state')
+    })
+    this.#layoutKept = changed.catch(() => undefined)
+    await changed
+  }
+
+  /** What the layout says of each set; undefined when the cluster has none. */
+  layoutReport(): ReturnType<LayoutKeeper['report']> {
+    return this.#layout.report()
   }
 
   /** Runs one after the other; what fails is tried again with the next change of a drive. */

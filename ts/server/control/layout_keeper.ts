@@ -8,7 +8,8 @@
  * layout when it has more than one, leaves the others' targets as they are, and its workers pass over the sets of
  * others.
  */
-import type { Target } from '../../layout/placement.js'
+import { PlacementError } from '../../layout/errors.js'
+import type { Target, TargetState } from '../../layout/placement.js'
 import { SlotsPlacement } from '../../layout/slots.js'
 import { NO_SET } from '../../layout/table.js'
 import type { PlacementTable } from '../../layout/table.js'
@@ -33,13 +34,19 @@ export interface SharedLayout {
   table: SharedArrayBuffer
 }
 
+/** A layout and its table. */
+export interface Current {
+  layout: LayoutRecord
+  table: PlacementTable
+}
+
 /** Capacities that differ by less than this part are the same. */
 const SAME = 1 / 64
 /** Attempts to be the next change, when another one came first. */
 const ATTEMPTS = 3
 
 export class LayoutKeeper {
-  #table: { layout: LayoutRecord; table: PlacementTable } | undefined
+  #table: Current | undefined
 
   /** The layout of the reader's snapshot; the table is read only when its version is new. */
   read(reader: MetadataReader): SharedLayout | undefined {
@@ -58,11 +65,31 @@ export class LayoutKeeper {
     capacities: ReadonlyMap<number, Capacity>,
     node?: number,
   ): Promise<boolean> {
+    return this.#change(client, (current) =>
+      nextTable(current, wantedTargets(current?.layout.targets, client.reader.sets(), capacities, node)),
+    )
+  }
+
+  /**
+   * By the operator's wish. Rejects like `keep`, and with PlacementError 'badTarget' (the layout has no such set) or
+   * 'noTarget' (no set would be left to take new parts).
+   */
+  async setState(client: MetadataEngine, set: number, state: TargetState): Promise<boolean> {
+    return this.#change(client, (current) => {
+      const old = current?.layout.targets.find((target) => target.set === set)
+      if (current === undefined || old === undefined) throw new PlacementError('badTarget', `set ${String(set)}`)
+      if (old.state === state) return undefined
+      const targets = current.layout.targets.map((target) => (target === old ? { ...target, state } : target))
+      return nextTable(current, [targets])
+    })
+  }
+
+  /** Makes what `next` makes of the layout the next one; false when that is nothing. */
+  async #change(client: MetadataEngine, nextOf: (current?: Current) => SlotsPlacement | undefined): Promise<boolean> {
     for (let attempt = 1; ; attempt++) {
       client.reader.refresh()
       const current = this.#current(client.reader)
-      const steps = wantedTargets(current?.layout.targets, client.reader.sets(), capacities, node)
-      const next = nextTable(current, steps)
+      const next = nextOf(current)
       if (next === undefined) return false
       await raiseLevel(client)
       const command = layoutCommand(current, next)
@@ -74,7 +101,18 @@ export class LayoutKeeper {
     }
   }
 
-  #current(reader: MetadataReader): { layout: LayoutRecord; table: PlacementTable } | undefined {
+  /** State and share of each set, as of the last layout that was read. */
+  report(): { states: Map<number, TargetState>; shares: Map<number, number> } | undefined {
+    if (this.#table === undefined) return undefined
+    const { layout, table } = this.#table
+    const counts = table.counts()
+    return {
+      states: new Map(layout.targets.map(({ set, state }) => [set, state])),
+      shares: new Map(layout.targets.map(({ set }) => [set, (counts.get(set) ?? 0) / table.slots])),
+    }
+  }
+
+  #current(reader: MetadataReader): Current | undefined {
     const layout = reader.layout()
     if (layout === undefined) return undefined
     const known = this.#table
@@ -123,10 +161,7 @@ function targetOf(set: number, old: Target | undefined, capacity: Capacity | und
   return { ...old, weight: capacity.weight }
 }
 
-function nextTable(
-  current: { layout: LayoutRecord; table: PlacementTable } | undefined,
-  steps: readonly Target[][],
-): SlotsPlacement | undefined {
+function nextTable(current: Current | undefined, steps: readonly Target[][]): SlotsPlacement | undefined {
   let placement = current && SlotsPlacement.over(current.layout.targets, current.table.memory)
   for (const targets of steps) {
     placement = placement === undefined ? SlotsPlacement.first(targets) : placement.change(targets)
@@ -136,7 +171,7 @@ function nextTable(
 
 /** The command that makes `next` the layout, from the current one. */
 export function layoutCommand(
-  current: { layout: LayoutRecord; table: PlacementTable } | undefined,
+  current: Current | undefined,
   next: SlotsPlacement,
 ): Extract<Command, { kind: 'changeLayout' }> {
   const { sets, slots } = next.table

@@ -90,6 +90,7 @@ export class ServerState {
         drive.path === '' ? undefined : driveTable.row(drive.row),
       ]),
     )
+    const layout = this.#parts.registry.layoutReport()
     return topology.sets.map(({ number, k, m, drives }) => {
       const states = drives.map((drive) => rows.get(drive)?.state ?? 'offline')
       const readable = states.filter(
@@ -103,6 +104,8 @@ export class ServerState {
         readableDrives: readable,
         writableDrives: writable,
         toleratedLosses: Math.max(0, readable - k),
+        state: layout?.states.get(number) ?? 'active',
+        share: layout?.shares.get(number) ?? 1 / topology.sets.length,
       }
     })
   }
