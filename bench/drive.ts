@@ -12,6 +12,7 @@ import { CHECKSUM_SIZE } from '../ts/drive/drive.js'
 import type { DataId, Drive, Geometry, ShardHeader } from '../ts/drive/drive.js'
 import { LocalDrive, prepareLayout } from '../ts/drive/local_drive.js'
 import { NativeDriveIo } from '../ts/drive/native_io.js'
+import { createSegmentsMemory } from '../ts/drive/segments/segment_table.js'
 import { sealBlock } from '../ts/native/erasure.js'
 import { seededRandom } from '../ts/util/random.js'
 import { sizeShown } from '../ts/cli/load/sizes.js'
@@ -25,11 +26,13 @@ interface Opened {
   close(): Promise<void>
 }
 
-/** A drive as a worker opens it: ready when this resolves. */
+/** A drive as a server opens it, with nothing in memory: ready when this resolves. */
 async function openDrive(folder: string): Promise<Opened> {
   const io = new NativeDriveIo(folder)
-  const drive = new LocalDrive({ io, number: 1, set: 1, position: 0 })
+  const segments = { memory: createSegmentsMemory(), loads: true }
+  const drive = new LocalDrive({ io, number: 1, set: 1, position: 0, segments })
   await drive.recover()
+  await drive.load()
   return {
     drive,
     close: async () => {
@@ -58,7 +61,7 @@ export async function runDrive(quick: boolean, folder: string): Promise<Metrics>
   } finally {
     await opened.close()
   }
-  Object.assign(metrics, await startUp(join(folder, 'startup'), quick ? 4000 : 40_000))
+  Object.assign(metrics, await startUp(join(folder, 'startup'), quick ? 15_000 : 120_000))
   return metrics
 }
 
@@ -70,23 +73,47 @@ async function prepared(root: string): Promise<Opened> {
   return openDrive(root)
 }
 
-/** Fills a drive, closes it, and opens it again. */
-async function startUp(root: string, shards: number): Promise<Metrics> {
+/** Bytes of the objects that the shards are of. */
+const START_SIZE = 512
+const START_SHARDS = 1_000_000
+const FILLERS = 1024
+
+/**
+ * Fills a drive for at most `fillMs`, closes it in order, and opens it again; and, for what opening costs by itself, an
+ * empty one.
+ */
+async function startUp(root: string, fillMs: number): Promise<Metrics> {
   const filled = await prepared(root)
-  const make = shardMaker(512)
-  let left = shards
-  await together(64, async () => {
-    if (left-- <= 0) return false
+  const emptyMs = await reopen(filled, root)
+  const full = await openDrive(root)
+  const make = shardMaker(START_SIZE)
+  const started = performance.now()
+  let shards = 0
+  await together(FILLERS, async () => {
+    if (shards >= START_SHARDS || performance.now() - started > fillMs) return false
+    shards += 1
     const { header, cells } = make()
-    await filled.drive.putShard(header, cells)
+    await full.drive.putShard(header, cells)
     return true
   })
-  await filled.close()
+  const fillRate = (1000 * shards) / (performance.now() - started)
+  const readyMs = await reopen(full, root)
+  return {
+    'drive.startup.shards_count': shards,
+    'drive.startup.fill.ops_per_s': fillRate,
+    'drive.startup.empty_ms': emptyMs,
+    'drive.startup.ready_ms': readyMs,
+  }
+}
+
+/** Closes a drive, and says how long it takes to open it again. It is closed then. */
+async function reopen(opened: Opened, root: string): Promise<number> {
+  await opened.close()
   const started = performance.now()
   const again = await openDrive(root)
   const ms = performance.now() - started
   await again.close()
-  return { 'drive.startup.shards_count': shards, 'drive.startup.ready_ms': ms }
+  return ms
 }
 
 /** `concurrency` loops, each until `once` says false. */

@@ -86,6 +86,7 @@ test('each target says its limit, its figure and whether it was met', () => {
   assert.equal(of('PUT of 4 KiB')?.met, 'met')
   assert.equal(of('GET of 4 KiB')?.met, 'not measured')
   assert.equal(of('encode 8+4 out of L2')?.figure, 1.25)
+  assert.equal(of('ready with a million')?.figure, 1.001)
   const worse = { ...examples, 'flushes.put.4KiB.32clients.per_put_flushes': 0.9 }
   assert.equal(judge(worse).find(({ section }) => section === 'flushes')?.met, 'not met')
   assert.match(markdown([targetTable(verdicts)]), /not measured/)

@@ -23,7 +23,7 @@ export const examples: Metrics = {
   'index.1000.get.hit_ns': 12, 'index.1000000.get.hit_ns': 40, 'index.growth.idle.p50_ns': 15,
   'placement.slots.10.select_ns': 4, 'placement.slots.1000.select_ns': 4, 'placement.typedArrayRead_ns': 3,
   'placement.slots.10.add.movement_times': 1, 'placement.maglev.10.add.movement_times': 1.6,
-  'drive.4KiBobject.32atatime.put.ops_per_s': 900, 'drive.startup.shards_count': 1000, 'drive.startup.ready_ms': 2,
+  'drive.4KiBobject.32atatime.put.ops_per_s': 900, 'drive.startup.shards_count': 1000, 'drive.startup.ready_ms': 2, 'drive.startup.empty_ms': 1,
   'flushes.put.4KiB.32clients.per_put_flushes': 0.7,
   's3.put.4KiB.1clients.ops_per_s': 100, 's3.put.4KiB.32clients.ops_per_s': 900, 's3.put.4KiB.32clients.p99_ms': 30,
   's3.put.4KiB.32clients.bare.ops_per_s': 9000, 's3.put.4KiB.32clients.percent_of_bare': 10,
