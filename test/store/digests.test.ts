@@ -7,6 +7,7 @@ import {
   CHECKSUM_ALGORITHMS,
   DIGEST_SIZE,
   PartHasher,
+  digestsOf,
   fromBase64,
   toBase64,
   toHex,
@@ -24,6 +25,16 @@ function slowCrc(data: Uint8Array, width: number, polynomial: bigint): bigint {
   }
   return c ^ mask
 }
+
+test('digests of one buffer are those of its stream', () => {
+  fc.assert(fc.property(fc.uint8Array({ maxLength: 300 }), fc.constantFrom(undefined, ...CHECKSUM_ALGORITHMS),
+    fc.boolean(), (bytes, checksum, payloadSha256) => {
+      const options = { ...(checksum === undefined ? {} : { checksum }), payloadSha256 }
+      const hasher = new PartHasher(options)
+      hasher.update(bytes)
+      assert.deepEqual(digestsOf(bytes, options), hasher.digests())
+    }))
+})
 
 test('the five checksums have the published check values', () => {
   const expected: Record<string, string> = {

@@ -22,7 +22,8 @@ export interface PartWrite {
   dataId: DataId
   /** Exact number of bytes that `data` yields; more or fewer is an error and nothing is kept. */
   size: number
-  data: AsyncIterable<Uint8Array>
+  /** All at once, where a part is of one stripe and at hand, or as it comes. */
+  data: AsyncIterable<Uint8Array> | Uint8Array
   salvage: SalvageInfo
   /** 0: the set's default parity; a smaller one for REDUCED_REDUNDANCY. */
   parity?: number

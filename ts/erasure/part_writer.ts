@@ -109,7 +109,9 @@ class PartWriter {
     this.#check()
     const streamed = this.#part.size > this.#geometry.stripeSize
     if (streamed) for (const lane of this.#lanes) lane.open()
-    await this.#takeBody(streamed)
+    const { data } = this.#part
+    if (data instanceof Uint8Array) await this.#takeWhole(data, streamed)
+    else await this.#takeBody(data, streamed)
     this.#committing = true
     if (streamed) {
       await this.#wait(Promise.all(this.#lanes.map((lane) => lane.commit())))
@@ -120,9 +122,9 @@ class PartWriter {
   }
 
   /** Copies the body into slabs; when `streamed`, hands every stripe on as soon as it is full. */
-  async #takeBody(streamed: boolean): Promise<void> {
+  async #takeBody(data: AsyncIterable<Uint8Array>, streamed: boolean): Promise<void> {
     const { size } = this.#part
-    const body = this.#part.data[Symbol.asyncIterator]()
+    const body = data[Symbol.asyncIterator]()
     let received = 0
     let ended = false
     try {
@@ -145,6 +147,14 @@ class PartWriter {
     if (received !== size) {
       throw new ErasureError('sizeMismatch', `the data ended after ${String(received)} of ${String(size)} bytes`)
     }
+  }
+
+  async #takeWhole(data: Uint8Array, streamed: boolean): Promise<void> {
+    const { size } = this.#part
+    if (data.length !== size) {
+      throw new ErasureError('sizeMismatch', `${String(data.length)} bytes, not ${String(size)}`)
+    }
+    await this.#takeChunk(data, 0, streamed)
   }
 
   async #takeChunk(chunk: Uint8Array, received: number, streamed: boolean): Promise<void> {

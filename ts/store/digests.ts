@@ -5,7 +5,7 @@
  * Values are raw bytes in S3's byte order: CRCs big-endian. Text forms are base64 in S3's headers and
  * documents.
  */
-import { createHash, type Hash } from 'node:crypto'
+import { createHash, hash, type Hash } from 'node:crypto'
 import { crc32 } from 'node:zlib'
 import type { Checksum, ChecksumAlgorithm } from '../meta/schema.js'
 import { crc32c, crc64nvme } from '../native/hash.js'
@@ -122,6 +122,28 @@ export class PartHasher {
       case undefined:
         return undefined
     }
+  }
+}
+
+/** What a PartHasher says of one buffer, without its streams. */
+export function digestsOf(bytes: Uint8Array, options: HasherOptions): PartDigests {
+  const { checksum, payloadSha256 } = options
+  const done: PartDigests = { size: bytes.length, md5: plain(hash('md5', bytes, 'buffer')) }
+  const sha256 = payloadSha256 === true || checksum === 'SHA256' ? plain(hash('sha256', bytes, 'buffer')) : undefined
+  if (payloadSha256 === true && sha256 !== undefined) done.sha256 = sha256
+  const value = checksum === 'SHA256' ? sha256 : checksum && checksumOf(checksum, bytes)
+  if (checksum !== undefined && value !== undefined) {
+    done.checksum = { algorithm: checksum, type: 'FULL_OBJECT', value }
+  }
+  return done
+}
+
+function checksumOf(algorithm: Exclude<ChecksumAlgorithm, 'SHA256'>, bytes: Uint8Array): Uint8Array {
+  switch (algorithm) {
+    case 'CRC32': return crc32Bytes(crc32(bytes))
+    case 'CRC32C': return crc32Bytes(crc32c(bytes))
+    case 'CRC64NVME': return crc64Bytes(crc64nvme(bytes))
+    case 'SHA1': return plain(hash('sha1', bytes, 'buffer'))
   }
 }
 

@@ -27,9 +27,14 @@ import type {
  */
 export interface BodySource extends AsyncIterable<Uint8Array> {
   readonly size: number
+  /** Instead of iterating: all of it in one buffer, after the same checks. For bodies of at most WHOLE_BODY bytes. */
+  whole?(): Promise<Uint8Array>
   /** Valid once the iteration has ended well. */
   digests(): BodyDigests
 }
+
+/** A body of at most so many bytes is taken in one piece where its source can give it so. */
+export const WHOLE_BODY: number = 64 * 1024
 
 export interface BodyDigests {
   md5: Uint8Array

@@ -15,6 +15,7 @@ import type { ObjectAttributes, PartRecord } from '../meta/schema.js'
 import { OutcomeUnknown, refusalError, unavailable, type StoreContext } from './context.js'
 import type { DataIdLease } from './data_ids.js'
 import { S3Error } from './errors.js'
+import { WHOLE_BODY } from './object_store.js'
 import type { BodyDigests, BodySource } from './object_store.js'
 
 /** Data ids drawn before giving up on finding a set that can be written. */
@@ -118,12 +119,15 @@ async function writeShards(
   set: ErasureSet,
 ): Promise<PartLocation> {
   const { m } = context.setRecord(set.number)
-  const body = new WatchedBody(request.body)
+  const source = request.body
+  const small = source.size <= WHOLE_BODY && source.whole !== undefined
+  const body = small ? undefined : new WatchedBody(source)
+  const data = body ?? (await source.whole?.()) ?? source
   try {
     return await set.write({
       dataId: lease.dataId,
       size: request.body.size,
-      data: body,
+      data,
       salvage: {
         bucketId: request.bucketId,
         key: request.key,
@@ -135,7 +139,7 @@ async function writeShards(
       ...(request.signal === undefined ? {} : { signal: request.signal }),
     })
   } catch (error) {
-    if (body.failed) throw body.error
+    if (body?.failed === true) throw body.error
     throw writeError(context, error)
   }
 }

@@ -23,9 +23,25 @@ function bodyOf(
   return new RequestBody(plan, pieceSource(bytes, [3, 5]))
 }
 
+/** The outcome of a body, which is the same whether it is taken in pieces or whole. */
 async function code(make: () => RequestBody): Promise<string> {
+  let body: RequestBody | undefined
+  const pieces = await outcome(async () => {
+    body = make()
+    for await (const piece of body) assert.ok(piece.length > 0)
+  })
+  if (body === undefined) return pieces
+  const again = make()
+  if (again === body) return pieces
+  const whole = await outcome(async () => { assert.equal((await again.whole()).length, again.size) })
+  assert.equal(whole, pieces)
+  if (pieces === 'accepted') assert.deepEqual(again.digests(), body.digests())
+  return pieces
+}
+
+async function outcome(take: () => Promise<void>): Promise<string> {
   try {
-    for await (const piece of make()) assert.ok(piece.length > 0)
+    await take()
   } catch (error) {
     assert.ok(error instanceof S3Error, String(error))
     return error.code

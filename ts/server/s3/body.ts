@@ -7,7 +7,7 @@
  */
 import type { ChecksumAlgorithm } from '../../meta/schema.js'
 import {
-  DEFAULT_CHECKSUM, MD5_SIZE, PartHasher, type PartDigests, fromBase64, sameBytes, toHex,
+  DEFAULT_CHECKSUM, type HasherOptions, MD5_SIZE, PartHasher, type PartDigests, digestsOf, fromBase64, sameBytes, toHex,
 } from '../../store/digests.js'
 import { S3Error } from '../../store/errors.js'
 import type { BodyDigests, BodySource } from '../../store/object_store.js'
@@ -177,7 +177,7 @@ export class RequestBody implements BodySource {
   readonly #plan: BodyPlan
   readonly #source: PieceSource
   readonly #decoder: ChunkedDecoder | undefined
-  readonly #hasher: PartHasher
+  readonly #hashing: HasherOptions
   #digests: PartDigests | undefined
   #seen = 0
 
@@ -193,11 +193,11 @@ export class RequestBody implements BodySource {
       })
     }
     this.#source = this.#decoder ?? source
-    this.#hasher = new PartHasher({
+    this.#hashing = {
       ...(plan.algorithm === undefined ? {} : { checksum: plan.algorithm }),
       payloadSha256: payload.kind === 'sha256',
       gatherMd5: true,
-    })
+    }
   }
 
   /** Decoded bytes that came so far. */
@@ -212,16 +212,42 @@ export class RequestBody implements BodySource {
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array, void, undefined> {
+    const hasher = new PartHasher(this.#hashing)
     for (;;) {
-      const piece = await this.#source.next()
+      const piece = await this.#next()
       if (piece === undefined) break
-      this.#seen += piece.length
-      if (this.#seen > this.size) throw new S3Error('IncompleteBody')
-      this.#hasher.update(piece)
+      hasher.update(piece)
       yield piece
     }
+    this.#end(hasher.digests())
+  }
+
+  async whole(): Promise<Uint8Array> {
+    const first = await this.#next()
+    let all = first ?? new Uint8Array(0)
+    let more: Uint8Array[] | undefined
+    for (;;) {
+      const piece = await this.#next()
+      if (piece === undefined) break
+      more ??= [all]
+      more.push(piece)
+    }
+    if (more !== undefined) all = Buffer.concat(more)
+    this.#end(digestsOf(all, this.#hashing))
+    return all
+  }
+
+  async #next(): Promise<Uint8Array | undefined> {
+    const piece = await this.#source.next()
+    if (piece === undefined) return undefined
+    this.#seen += piece.length
+    if (this.#seen > this.size) throw new S3Error('IncompleteBody')
+    return piece
+  }
+
+  /** All bytes came. */
+  #end(digests: PartDigests): void {
     if (this.#seen !== this.size) throw new S3Error('IncompleteBody')
-    const digests = this.#hasher.digests()
     this.#check(digests)
     this.#digests = digests
   }
