@@ -167,6 +167,11 @@ export class LocalDrive implements Drive, DriveAccess {
     }
   }
 
+  /** First blocks of packed shards only: what needs a second look is not small. */
+  readBlockNow(dataId: DataId, shard: number, block: number, into: Uint8Array): boolean {
+    return block === 0 && this.readable && this.segments.readBlockNow(dataId, shard, into)
+  }
+
   async deleteShard(dataId: DataId): Promise<boolean> {
     const { state } = this.row
     if (state === 'readOnly') throw new ShardError('driveReadOnly', this.number, this.health.reason)

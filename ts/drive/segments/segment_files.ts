@@ -50,6 +50,13 @@ export class SegmentFiles {
     }
   }
 
+  /** Reads at once what the page cache holds of a segment that is open; false otherwise. */
+  readNow(number: number, offset: number, into: Uint8Array): boolean {
+    this.#sweep()
+    const open = this.#open.get(number)
+    return open !== undefined && this.#drive.io.readNow?.(open.file, offset, into) === true
+  }
+
   close(): void {
     for (const { file } of this.#open.values()) this.#close(file)
     this.#open.clear()

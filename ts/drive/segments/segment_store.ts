@@ -6,9 +6,10 @@
  * never called missing. Only one object in the process loads (`loads`): the control thread's, or the only one.
  */
 import type { DataId, ReadOptions, ShardHeader } from '../drive.js'
-import { ShardError } from '../drive.js'
+import { CHECKSUM_SIZE, ShardError } from '../drive.js'
 import type { DriveAccess } from '../local_drive.js'
-import { ShardHeaderError } from '../shard_file.js'
+import { RECORD_MAGIC, ShardHeaderError } from '../shard_file.js'
+import { verifyCells } from '../../native/erasure.js'
 import { decodeRecord, type SegmentRecord } from './batch.js'
 import { isDead, segmentOf, segmentSeed, SIZE_CLASSES, unpackLocation } from './segment_file.js'
 import { SegmentFiles } from './segment_files.js'
@@ -39,6 +40,10 @@ const POLL_MS = 5
 /** The first read of a record larger than all size classes: its header. */
 const HEADER_READ = 8448
 const MOVES_MOST = 16
+/** Smallest header of a shard. */
+const FIXED_SIZE = 40
+/** Records are read here before their block is taken out: nothing else runs meanwhile. */
+const scratch = Buffer.allocUnsafeSlow(SIZE_CLASSES[SIZE_CLASSES.length - 1] ?? 0)
 
 /** A record that was read: its header, and the first bytes of it. */
 export interface FoundRecord {
@@ -158,6 +163,31 @@ export class SegmentStore {
       }
     }
     return undefined
+  }
+
+  /**
+   * The first block of a record into `into`, verified, if it can be had without waiting; its length is known from the
+   * metadata. Whatever is not as it should be is left to `open`.
+   */
+  readBlockNow(dataId: DataId, shard: number, into: Uint8Array): boolean {
+    const location = this.index.get(dataId)
+    if (location === -1 || isDead(location)) return false
+    const { number, offset, sizeClass } = unpackLocation(location)
+    const most = SIZE_CLASSES[sizeClass]
+    if (most === undefined || into.length + CHECKSUM_SIZE >= most) return false
+    // The last records of a segment end before their class does.
+    const size = Math.min(most, this.table.length(number) - offset)
+    if (size < FIXED_SIZE) return false
+    const bytes = scratch.subarray(0, size)
+    if (!this.#files.readNow(number, offset, bytes)) return false
+    const headerSize = bytes.readUInt16LE(6)
+    const end = headerSize + CHECKSUM_SIZE + into.length
+    if (bytes.readUInt32LE(0) !== RECORD_MAGIC || end > size) return false
+    // The block's checksum is seeded with the data id and the shard: a header that lies cannot make it pass.
+    const cell = bytes.subarray(headerSize, end)
+    if (verifyCells(cell, into.length, 1, into.length, dataId, shard, 0) >= 0) return false
+    into.set(cell.subarray(CHECKSUM_SIZE))
+    return true
   }
 
   /** Bytes of a record from `offset` of it, wherever it lies now. */

@@ -168,6 +168,12 @@ export class SegmentTable {
     if (at >= 0) Atomics.store(this.#words, at + 2, bytes / 8)
   }
 
+  /** Bytes known to be written, 0 for a segment that is not known. */
+  length(number: number): number {
+    const at = this.#find(number)
+    return at < 0 ? 0 : Atomics.load(this.#words, at + 2) * 8
+  }
+
   /** A record lies in the segment, whether the index names it or not. */
   countRecord(number: number, sizeClass: number, tombstone: boolean): void {
     const at = this.#find(number)
