@@ -127,12 +127,25 @@ export function s3Cells(metrics: Metrics): S3Cell[] {
   })
 }
 
+/** A generator that was busy nearly all the time may be what was measured: then the rate is only a lower bound. */
+const BUSY_CORES = 0.9
+
+function generatorBound(metrics: Metrics, cells: readonly S3Cell[]): string {
+  const bound = cells.filter(({ base }) => (metrics[`${base}.generator_cores`] ?? 0) > BUSY_CORES)
+  if (bound.length === 0) return ''
+  const names = bound.map(({ server, what, clients }) => {
+    return `${server === '' ? 'ostraka' : server} at ${what}, ${String(clients)} clients`
+  })
+  return `The generator was busy all the time, so the server may do more than this: ${names.join('; ')}.`
+}
+
 /** One table for each operation, servers beside each other. */
 function s3Tables(metrics: Metrics): Table[] {
   const cells = s3Cells(metrics)
   const operations = [...new Set(cells.map(({ operation }) => operation))]
   return operations.map((operation) => {
-    const rows = cells.filter((cell) => cell.operation === operation).map(({ what, clients, server, base }) => [
+    const own = cells.filter((cell) => cell.operation === operation)
+    const rows = own.map(({ what, clients, server, base }) => [
       `${what}, ${String(clients)} clients`,
       server === '' ? 'ostraka' : server,
       ...['ops_per_s', 'MB_per_s', 'p50_ms', 'p99_ms', 'percent_of_bare', 'server_cores', 'generator_cores']
@@ -140,6 +153,6 @@ function s3Tables(metrics: Metrics): Table[] {
       shown(metrics[`${base}.errors`] ?? 0),
     ])
     const head = ['', 'server', 'ops/s', 'MB/s', 'p50 ms', 'p99 ms', '% of bare', 'server cores', 'generator cores', 'errors']
-    return { title: `S3 ${operation.toUpperCase()}`, about: '', head, rows }
+    return { title: `S3 ${operation.toUpperCase()}`, about: generatorBound(metrics, own), head, rows }
   })
 }

@@ -50,6 +50,12 @@ test('every figure of the result is in the page or in the tables of the terminal
   assert.match(tables, /4KiB, 32 clients +\| +o-ther \| +300/)
 })
 
+test('a generator that was busy all the time is named', () => {
+  const busy = { ...examples, 's3.put.4KiB.32clients.bare.generator_cores': 0.97 }
+  assert.match(markdown(tablesOf(resultOf(busy))), /may do more than this: bare at 4KiB, 32 clients\./)
+  assert.doesNotMatch(markdown(tablesOf(resultOf(examples))), /may do more/)
+})
+
 test('both colour schemes have every colour', () => {
   const page = report(resultOf(examples))
   const [light = '', dark = ''] = page.split('@media (prefers-color-scheme: dark)')
