@@ -105,8 +105,17 @@ const exercise = `
   const data = [0, 1, 2, 3].map((n) => Buffer.alloc(4096, n + 1));
   const parity = [Buffer.alloc(4096), Buffer.alloc(4096)];
   addon.encode(4, 2, 4096, data, parity);
-  const sum = addon.xxh3_64(Buffer.concat(parity), 0n).toString(16);
-  console.log(addon.erasureKernel(2), addon.crc32c(text, 0).toString(16), again.length, sum);`
+  const slab = Buffer.alloc(12 * 4112, 5);
+  addon.sealStripe(slab, 8, 4, 4096, 4112, Buffer.alloc(16, 1), 3);
+  const large = Buffer.alloc(1000000, 'large');
+  const state = Buffer.alloc(88);
+  const digest = Buffer.alloc(16);
+  addon.md5Start(state);
+  addon.md5Update([state], [large]);
+  addon.md5Digest(state, digest);
+  const sums = [Buffer.concat(parity), slab, large].map((bytes) => addon.xxh3_64(bytes, 0n).toString(16));
+  const crcs = [addon.crc32c(text, 0), addon.crc32c(large, 0), addon.crc64nvme(large, 0n)];
+  console.log(addon.erasureKernel(2), again.length, ...sums, ...crcs, digest.toString('hex'));`
 
 function exerciseUnder(command: readonly string[], binary: string): string {
   const [program = '', ...before] = command
