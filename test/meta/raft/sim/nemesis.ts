@@ -143,6 +143,8 @@ export class Nemesis {
     const leader = this.simulation.leader();
     const config = leader?.raft?.tracker.config;
     if (config === undefined || leader === node) return;
+    // A change on its way may give the vote of the lost member more weight than it has now.
+    if ([...this.simulation.nodes.values()].some(holdsConfChange)) return;
     const halves = [config.incoming, config.outgoing];
     const spare = halves.every((half) => {
       const alive = half.filter(
@@ -231,4 +233,12 @@ export class Nemesis {
     this.count('node added');
     return { kind: this.random.permille(800) ? 'add-learner' : 'add-node', nodeId: node.id };
   }
+}
+
+/** Whether this log holds a membership change that its node has not applied. */
+function holdsConfChange(node: SimNode): boolean {
+  const log = node.raft?.log;
+  if (log === undefined) return false;
+  const entries = log.entries(log.applied + 1, Infinity);
+  return entries === 'compacted' || entries.some((entry) => entry.type !== 'EntryNormal');
 }
