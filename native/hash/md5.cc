@@ -56,7 +56,7 @@ size_t TakeEnds(Md5State& state, const uint8_t** data, size_t length) {
     *data += fill;
     length -= fill;
   }
-  std::memcpy(state.block, *data + length / kBlock * kBlock, length % kBlock);
+  if (length % kBlock > 0) std::memcpy(state.block, *data + length / kBlock * kBlock, length % kBlock);
   return length / kBlock;
 }
 

@@ -54,9 +54,30 @@ export function encodeBatch(timeMs: number, requests: readonly Uint8Array[], ori
   return pack({ timeMs, requests, origin })
 }
 
+/** Throws MetadataError 'corrupt' for bytes that are no batch. What a command says is checked when it is applied. */
 export function decodeBatch(payload: Uint8Array): Batch {
-  const batch = unpack(payload) as { timeMs: number; requests: Uint8Array[]; origin?: Origin }
-  return { ...batch, requests: batch.requests.map((request) => unpack(request) as Request) }
+  const batch = (unpack(payload) ?? {}) as { timeMs?: unknown; requests?: unknown; origin?: unknown }
+  const { timeMs, requests, origin } = batch
+  if (typeof timeMs !== 'number' || !Array.isArray(requests) || !(origin === undefined || isOrigin(origin))) {
+    throw new MetadataError('corrupt', 'a record of the log is no batch of requests')
+  }
+  return { timeMs, requests: requests.map(decodeRequest), ...(origin !== undefined && { origin }) }
+}
+
+function isOrigin(value: unknown): value is Origin {
+  const { node, boot, sequence, floor } = (value ?? {}) as Partial<Record<keyof Origin, unknown>>
+  return [node, boot, sequence, floor].every((number) => Number.isSafeInteger(number) && Number(number) >= 0)
+}
+
+function decodeRequest(bytes: unknown): Request {
+  const request = (bytes instanceof Uint8Array ? unpack(bytes) : undefined) as Partial<Request> | null | undefined
+  const command = request?.command as { kind?: unknown } | null | undefined
+  const fence = request?.fence as { lease?: unknown; token?: unknown } | null | undefined
+  const sound = typeof command?.kind === 'string'
+    && (request?.requestId === undefined || typeof request.requestId === 'string')
+    && (fence === undefined || (typeof fence?.lease === 'string' && Number.isSafeInteger(fence.token)))
+  if (!sound) throw new MetadataError('corrupt', 'a batch of the log holds something that is no request')
+  return request as Request
 }
 
 export interface Applied {
