@@ -8,6 +8,7 @@ import { after, describe, it } from 'node:test'
 import { planMovement } from '../../ts/layout/movement.js'
 import type { Target } from '../../ts/layout/placement.js'
 import { SlotsPlacement } from '../../ts/layout/slots.js'
+import { applyBatch } from '../../ts/meta/apply/apply.js'
 import { hashOfSlots, SLOTS_PER_RECORD } from '../../ts/meta/apply/layout.js'
 import type { Command } from '../../ts/meta/command.js'
 import { MetadataError } from '../../ts/meta/engine.js'
@@ -88,16 +89,28 @@ describe('apply: the layout', () => {
     const machine = machineOf(2)
     const slots = SlotsPlacement.first(equal(2))
     machine.ok(commandFor(machine, slots))
-    const keys = Array.from({ length: 9 }, (_, record) => slotsKey(1, record))
-    const before = keys.map((key) => machine.view.get(key))
     const sets = slots.table.sets.slice()
     sets[3 * SLOTS_PER_RECORD] = 1 - (sets[3 * SLOTS_PER_RECORD] as number)
     slots.table.sets.set(sets)
-    machine.ok(commandFor(machine, slots))
-    const changed = keys.flatMap((key, record) =>
-      machine.view.get(key)?.equals(before[record] as Buffer) ? [] : [record],
-    )
-    assert.deepEqual(changed, [3])
+    const command = commandFor(machine, slots)
+    const batch = { timeMs: 1, requests: [{ command }] }
+    const { writes } = applyBatch(machine.view, { index: machine.index + 1, term: 1 }, batch)
+    const keys = Array.from({ length: 9 }, (_, record) => slotsKey(1, record))
+    const touched = keys.flatMap((key, record) => (writes.some((write) => write.key.equals(key)) ? [record] : []))
+    assert.deepEqual(touched, [3])
+  })
+
+  it('finds a record that is an older one of its own, which no checksum of a record tells', () => {
+    const machine = machineOf(3)
+    const first = SlotsPlacement.first(equal(2))
+    machine.ok(commandFor(machine, first))
+    const key = slotsKey(1, 3)
+    const older = machine.view.get(key)
+    machine.ok(commandFor(machine, first.change(equal(3))))
+    machine.view.commit([{ key, value: older }])
+    verifyView(machine.view)
+    assert.throws(() => machine.reader.placementTable(layoutOf(machine)), { code: 'corrupt' })
+    assert.equal(machine.reader.doubts, 1)
   })
 
   it('refuses what does not follow from what is there', () => {
