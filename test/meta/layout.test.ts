@@ -104,7 +104,7 @@ describe('apply: the layout', () => {
     const machine = machineOf(3)
     const first = SlotsPlacement.first(equal(2))
     machine.ok(commandFor(machine, first))
-    const key = slotsKey(1, 3)
+    const key = slotsKey(1, 0)
     const older = machine.view.get(key)
     machine.ok(commandFor(machine, first.change(equal(3))))
     machine.view.commit([{ key, value: older }])
