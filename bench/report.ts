@@ -176,24 +176,53 @@ function kernelPlots(metrics: Metrics): string[] {
   const kernels = unique(
     Object.keys(metrics).flatMap((name) => /^kernels\.[^.]+\.([^.]+)\.GB_per_s$/.exec(name)?.[1] ?? []),
   )
-  const plot = (title: string, whats: readonly string[]): string => barPlot({
-    title, unit: 'GB/s', labels: whats.map((what) => what.replaceAll('_', ' ').replace(' and checksums', '')),
-    series: kernels.map((kernel) => ({
-      name: kernel, values: whats.map((what) => metrics[`kernels.${what}.${kernel}.GB_per_s`]),
-    })),
-  })
   const whats = unique(
     Object.keys(metrics).flatMap((name) => /^kernels\.([^.]+)\.[^.]+\.GB_per_s$/.exec(name)?.[1] ?? []),
   )
-  const matching = (pattern: RegExp): string[] => whats.filter((what) => pattern.test(what))
-  const groups: [string, string[]][] = [
-    ['Encode', matching(/^encode_/)],
-    ['Reconstruct', matching(/^reconstruct/)],
-    ['Seal: encode and checksums in one call', matching(/^seal/)],
-    ['MD5', matching(/^MD5/)],
-    ['Checksums and memory', matching(/^(XXH3|CRC|memcpy)/)],
+  /** What a group's title says already is left out of its labels. */
+  const groups: [title: string, pattern: RegExp, said: RegExp][] = [
+    ['Encode', /^encode_\d/, /^encode_/],
+    ['Encode, all geometries and sizes, against ISA-L', /^encode_grid/, /^encode_grid:_/],
+    ['Reconstruct', /^reconstruct/, /^reconstruct_/],
+    ['Seal: encode and checksums in one call', /^seal_encode/, /^seal_encode_and_checksums_/],
+    ['MD5', /^MD5/, /^MD5_/],
+    ['Checksums and memory', /^(XXH3|CRC|memcpy)/, /^$/],
   ]
-  return groups.filter(([, found]) => found.length > 0).map(([title, found]) => plot(title, found))
+  return [...sealPlot(metrics), ...groups.flatMap(([title, pattern, said]) => {
+    const found = whats.filter((what) => pattern.test(what))
+    const figure = (what: string, kernel: string): number | undefined => metrics[`kernels.${what}.${kernel}.GB_per_s`]
+    const own = kernels.filter((kernel) => found.some((what) => figure(what, kernel) !== undefined))
+    return chunks(found, LABELS_MOST).map((some) => barPlot({
+      title, unit: 'GB/s', labels: some.map((what) => what.replace(said, '').replaceAll('_', ' ')),
+      series: own.map((kernel) => ({ name: kernel, values: some.map((what) => figure(what, kernel)) })),
+    }))
+  })]
+}
+
+/** kernels.seal_<geometry>_from_pieces_<stripe>:_<way>: the ways beside each other for each stripe. */
+function sealPlot(metrics: Metrics): string[] {
+  const found = Object.keys(metrics).flatMap((name) => {
+    const match = /^kernels\.seal_(\S+)_from_pieces_(\S+):_(\S+)\.best\.GB_per_s$/.exec(name)
+    return match === null ? [] : [{ name, geometry: match[1] ?? '', stripe: match[2] ?? '', way: match[3] ?? '' }]
+  })
+  const [first] = found
+  if (first === undefined) return []
+  const stripes = unique(found.map(({ stripe }) => stripe))
+  return [barPlot({
+    title: `Seal ${first.geometry} from the pieces that the network brings`, unit: 'GB/s', log: true,
+    labels: stripes.map((stripe) => stripe.replace('_stripe', '').replaceAll('_', ' ')),
+    series: unique(found.map(({ way }) => way)).map((way) => ({
+      name: way.replaceAll('_', ' '),
+      values: stripes.map((stripe) => metrics[found.find((f) => f.stripe === stripe && f.way === way)?.name ?? '']),
+    })),
+  })]
+}
+
+/** Labels that stand beside each other in one plot. */
+const LABELS_MOST = 6
+
+function chunks<T>(items: readonly T[], size: number): T[][] {
+  return Array.from({ length: Math.ceil(items.length / size) }, (_, i) => items.slice(i * size, (i + 1) * size))
 }
 
 function placementPlots(metrics: Metrics): string[] {
