@@ -7,9 +7,24 @@ import type { AddressInfo, Server, Socket } from 'node:net'
 
 export type Direction = 'there' | 'back'
 
+interface Pair {
+  near: Socket
+  far: Socket
+  /** The node that made the connection, as its greeting says; 0 before. */
+  from: number
+}
+
+/** Where the id of a node stands in what it sends first: frame length, type, magic, versions, lane, flags. */
+const NODE_AT = 4 + 13
+
+/** Pieces remembered of one connection. */
+const MOST_RECORDED = 1000
+
 export class TcpProxy {
   readonly #server: Server
-  readonly #pairs = new Set<{ near: Socket; far: Socket }>()
+  readonly #pairs = new Set<Pair>()
+  /** Nothing passes on connections that this node has made, old or new. */
+  readonly blocked = new Set<number>()
   /** New connections are closed at once. */
   refusing = false
   /** Bytes of these directions vanish; connections stay. */
@@ -82,7 +97,7 @@ export class TcpProxy {
       return
     }
     const far = connect(target)
-    const pair = { near, far }
+    const pair: Pair = { near, far, from: 0 }
     const record: Buffer[] = []
     this.recorded.push(record)
     this.#pairs.add(pair)
@@ -97,11 +112,12 @@ export class TcpProxy {
       socket.on('close', end)
     }
     near.on('data', (bytes: Buffer) => {
-      record.push(bytes)
-      if (!this.swallowed.has('there')) far.write(this.change(bytes, 'there'))
+      if (record.length === 0 && bytes.length >= NODE_AT + 8) pair.from = Number(bytes.readBigUInt64LE(NODE_AT))
+      if (record.length < MOST_RECORDED) record.push(bytes)
+      if (!this.swallowed.has('there') && !this.blocked.has(pair.from)) far.write(this.change(bytes, 'there'))
     })
     far.on('data', (bytes: Buffer) => {
-      if (!this.swallowed.has('back')) near.write(this.change(bytes, 'back'))
+      if (!this.swallowed.has('back') && !this.blocked.has(pair.from)) near.write(this.change(bytes, 'back'))
     })
   }
 }

@@ -2,14 +2,13 @@
  * `ostraka admin`: asks a running server over its admin address. `--json` prints what the server said; on a terminal
  * `--watch` draws the progress of heals and scrubs until they have ended.
  */
-import { resolve } from 'node:path'
-
 import type { Command } from 'commander'
 
-import type { DriveReport, MetadataReport, SetReport, StatusReport } from '../server/admin/api.js'
+import type { DriveReport, SetReport, StatusReport } from '../server/admin/api.js'
 import type { BackgroundProgress } from '../store/background/progress.js'
 import { AdminClient } from './admin_client.js'
-import { backgroundLines, bar, bytes, seconds, table } from './render.js'
+import { backgroundLines, bytes, seconds, table } from './render.js'
+import { addMetadata } from './metadata_command.js'
 import { addSettings, readSettings } from './settings_options.js'
 
 const CLIENT_SETTINGS = [
@@ -35,15 +34,15 @@ export function addAdminCommand(parent: Command): void {
   addMetadata(admin)
 }
 
-type Show = (answer: unknown, text: () => string) => void
-type Action = (
+export type Show = (answer: unknown, text: () => string) => void
+export type Action = (
   client: AdminClient,
   show: Show,
   args: readonly string[],
   options: { watch: boolean },
 ) => Promise<void>
 
-function leaf(parent: Command, usage: string, about: string, action: Action): void {
+export function leaf(parent: Command, usage: string, about: string, action: Action): void {
   const command = parent.command(usage).description(about)
   addSettings(command, CLIENT_SETTINGS)
   command.option('--json', 'print JSON')
@@ -127,39 +126,6 @@ function addSet(admin: Command): void {
   }
 }
 
-function addMetadata(admin: Command): void {
-  const metadata = admin.command('metadata').description('the command log, its copies and backups')
-  leaf(metadata, 'status', 'positions and copies', async (client, show) => {
-    const report = await client.get<MetadataReport>('/admin/v1/metadata')
-    show(report, () => metadataText(report))
-  })
-  leaf(
-    metadata,
-    'backup <directory>',
-    'write a consistent copy to a directory of the server; shows the progress',
-    async (client, show, [path], { watch }) => {
-      await client.post('/admin/v1/metadata', { action: 'backup', path: resolve(path ?? '') })
-      await follow(watch, async () => {
-        const report = await client.get<MetadataReport>('/admin/v1/metadata')
-        const { backup } = report
-        show(backup, () =>
-          `backup to ${backup.path}: ${backup.state} ${bar(backup.done, backup.total)} ${backup.error}`.trimEnd(),
-        )
-        if (backup.state === 'failed') throw new Error(backup.error)
-        return backup.state === 'running'
-      })
-    },
-  )
-  leaf(
-    metadata,
-    'enable-collection',
-    'confirm a restored store: garbage is collected again',
-    async (client, show) => {
-      show(await client.post('/admin/v1/metadata', { action: 'enableCollection' }), () => 'done')
-    },
-  )
-}
-
 async function showBackground(
   client: AdminClient,
   show: Show,
@@ -175,7 +141,7 @@ async function showBackground(
 }
 
 /** Calls `once` again every second while it says that there is more to come, redrawing on a terminal. */
-async function follow(watch: boolean, once: () => Promise<boolean>): Promise<void> {
+export async function follow(watch: boolean, once: () => Promise<boolean>): Promise<void> {
   for (;;) {
     if (watch && process.stdout.isTTY) process.stdout.write('\x1b[2J\x1b[H')
     if (!(await once()) || !watch) return
@@ -230,25 +196,4 @@ function driveText(drives: readonly DriveReport[]): string {
     ['DRIVE', 'SET/POS', 'STATE', 'FREE', 'P95 R/W MS', 'ERRORS/TIMEOUTS', 'METADATA', 'PATH', ''],
     ...rows,
   ])
-}
-
-function metadataText({ status, backup }: MetadataReport): string {
-  const rows = status.copies.map((copy) => [
-    String(copy.drive),
-    copy.primary ? `${copy.state}, primary` : copy.state,
-    String(copy.durable),
-    String(copy.applied),
-    bytes(copy.logBytes),
-    bytes(copy.viewBytes),
-    copy.reason,
-  ])
-  return [
-    `engine ${status.engine}, term ${String(status.term)}, committed ${String(status.committed)}, applied ${String(status.applied)}, queued ${String(status.queued)}`,
-    `collection is ${status.collectionEnabled ? 'on' : 'off'}`,
-    ...(backup.state === 'idle'
-      ? []
-      : [`backup to ${backup.path}: ${backup.state} ${backup.error}`.trimEnd()]),
-    '',
-    table([['DRIVE', 'STATE', 'DURABLE', 'APPLIED', 'LOG', 'VIEW', ''], ...rows]),
-  ].join('\n')
 }

@@ -70,7 +70,8 @@ export interface TransportHandlers {
 }
 
 export interface TransportOptions {
-  listen: { host: string; port: number }
+  /** Absent: this node only makes connections. */
+  listen: { host: string; port: number } | undefined
   identity: Identity
   security: Security
   handlers: TransportHandlers
@@ -134,7 +135,7 @@ export class Transport {
   /** Rejects with the listener's error. */
   static async listen(options: TransportOptions): Promise<Transport> {
     const transport = new Transport(options)
-    await transport.#listen()
+    if (options.listen !== undefined) await transport.#listen(options.listen)
     return transport
   }
 
@@ -252,8 +253,8 @@ export class Transport {
 
   // ---- connections
 
-  #listen(): Promise<void> {
-    const { listen, security } = this.#options
+  #listen(listen: { host: string; port: number }): Promise<void> {
+    const { security } = this.#options
     const take = (socket: Socket): void => {
       this.#accept(socket)
     }
@@ -342,7 +343,7 @@ export class Transport {
       name,
       tls: tls !== undefined,
       secret: secret !== undefined,
-      address: advertised === '' ? showAddress(this.#address) : advertised,
+      address: advertised === '' && this.#server !== undefined ? showAddress(this.#address) : advertised,
       instance: this.#instance,
       nonce: this.#environment.secretBytes(32),
     }

@@ -9,6 +9,8 @@ import { DriveRefusal } from './control/drive_registry.js'
 import { DrivesRefusedError } from '../drive/open_drives.js'
 import { Lifecycle } from './control/lifecycle.js'
 import { Server } from './control/server.js'
+import { NodeIdentityError } from './cluster/identity.js'
+import { JoinRefused } from './cluster/join.js'
 import { CredentialsError } from './credentials.js'
 import { ListenError } from './listen.js'
 import { createLogger } from './log.js'
@@ -25,6 +27,7 @@ export async function serve(config: Config): Promise<never> {
       log,
       version,
       fatal: (what, error) => lifecycle.fatal(what, error),
+      stopping: () => lifecycle.stopping,
     })
     const first = await Promise.race([starting, lifecycle.stopAsked])
     if (typeof first === 'string') {
@@ -61,7 +64,9 @@ function exitCodeOf(error: unknown, unforeseen: (error: unknown) => void): numbe
     return EXIT.drives
   }
   if (error instanceof ListenError) return EXIT.address
-  if (error instanceof CredentialsError) return EXIT.usage
+  if (error instanceof CredentialsError || error instanceof NodeIdentityError || error instanceof JoinRefused) {
+    return EXIT.usage
+  }
   unforeseen(error)
   return EXIT.failure
 }

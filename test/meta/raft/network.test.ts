@@ -16,9 +16,6 @@ interface Heard {
 function network(sends = true): { network: RaftNetwork; heard: Heard } {
   const heard: Heard = { carried: [], messages: [], peers: new Map(), asked: [] }
   const made = new RaftNetwork(1, 4, {
-    get peers() {
-      return [...heard.peers.keys()]
-    },
     send: (to, channel) => {
       heard.carried.push([to, channel])
       return sends
@@ -59,8 +56,9 @@ test('peers are those of the last list, without this node', () => {
   const { network: one, heard } = network()
   one.setPeers([{ id: 1, address: 'a:1' }, { id: 2, address: 'b:2' }, { id: 3, address: '' }])
   assert.deepEqual([...heard.peers], [[2, 'b:2'], [3, '']])
+  heard.peers.set(99, 'a stranger that has come to join')
   one.setPeers([{ id: 2, address: 'c:3' }])
-  assert.deepEqual([...heard.peers], [[2, 'c:3']])
+  assert.deepEqual([...heard.peers], [[2, 'c:3'], [99, 'a stranger that has come to join']])
 })
 
 test('questions carry their group, and reach who answers without it', async () => {

@@ -12,7 +12,7 @@ import type { Message, NodeId } from './core/types.js'
 import type { Peer, PeerNetwork, SnapshotLane } from './host/environment.js'
 
 /** The part of the transport that is needed here. */
-export type Carrier = Pick<Transport, 'send' | 'setPeer' | 'removePeer' | 'ask'> & { readonly peers: number[] }
+export type Carrier = Pick<Transport, 'send' | 'setPeer' | 'removePeer' | 'ask'>
 
 /** A question on the bulk lane begins with its group, u32 LE. */
 const QUESTION_HEAD = 4
@@ -27,6 +27,7 @@ export class RaftNetwork implements PeerNetwork {
   #listener: (messages: readonly Message[]) => void = () => undefined
   #unreachable: (peer: NodeId) => void = () => undefined
   #answer: Answer | undefined
+  #peers: ReadonlySet<NodeId> = new Set()
   /** Sent and dropped messages, and those that came in a wrong form. */
   sent = 0
   dropped = 0
@@ -58,7 +59,9 @@ export class RaftNetwork implements PeerNetwork {
     const wanted = new Map<NodeId, PeerAddress | undefined>(
       peers.filter(({ id }) => id !== this.#nodeId).map(({ id, address }) => [id, parseAddress(address)]),
     )
-    for (const known of this.#carrier.peers) if (!wanted.has(known)) this.#carrier.removePeer(known)
+    // Others may be here that are no members: they have come to join.
+    for (const known of this.#peers) if (!wanted.has(known)) this.#carrier.removePeer(known)
+    this.#peers = new Set(wanted.keys())
     for (const [id, address] of wanted) this.#carrier.setPeer(id, address)
   }
 

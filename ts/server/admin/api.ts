@@ -2,6 +2,7 @@
 import type { DriveHealth, DriveNumber } from '../../drive/drive.js'
 import type { TargetState } from '../../layout/placement.js'
 import type { MetadataStatus } from '../../meta/engine.js'
+import type { ClusterReport } from '../threads/replica.js'
 import type { BackgroundProgress } from '../../store/background/progress.js'
 
 export interface DriveReport {
@@ -55,7 +56,21 @@ export interface BackupReport {
   error: string
 }
 
+/** A store of several nodes, as this one knows it; the progress of members is known while a leader answers. */
+export interface ClusterView extends ClusterReport {
+  /** Whose drives the erasure sets are. */
+  nodes: { id: number; sets: number[] }[]
+}
+
+export interface DigestReport {
+  position: number
+  records: number
+  digest: string
+}
+
 export interface MetadataReport {
   status: MetadataStatus
+  /** null with the local engine. */
+  cluster: ClusterView | null
   backup: BackupReport
 }

@@ -6,7 +6,10 @@ import { z } from 'zod'
 import { PlacementError } from '../../layout/errors.js'
 import type { PlacementErrorCode } from '../../layout/errors.js'
 import { MAX_SET } from '../../layout/targets.js'
+import { parseAddress } from '../../rpc/transport.js'
 import type { ServerState } from '../control/state.js'
+import { ChannelError } from '../threads/channel.js'
+import type { MemberAction } from '../threads/replica.js'
 import { AdminError } from './admin_server.js'
 import type { AdminAnswer, AdminRoute } from './admin_server.js'
 import type { MetadataReport } from './api.js'
@@ -24,6 +27,12 @@ const setBody = z.strictObject({
 const metadataBody = z.discriminatedUnion('action', [
   z.strictObject({ action: z.literal('backup'), path: z.string().min(1).max(4096) }),
   z.strictObject({ action: z.literal('enableCollection') }),
+  z.strictObject({
+    action: z.literal('addNode'),
+    name: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/),
+    address: z.string().max(255),
+  }),
+  z.strictObject({ action: z.enum(['removeNode', 'promote', 'transferLeadership']), node: z.int().min(1) }),
 ])
 
 /** Why the state of a set cannot be changed, in an operator's words. */
@@ -87,8 +96,12 @@ export function adminRoutes(state: ServerState): ReadonlyMap<string, AdminRoute>
     ],
     [
       'GET /admin/v1/metadata',
-      async () => ok({ status: await state.metadataStatus(), backup: state.backup } satisfies MetadataReport),
+      async () => {
+        const [status, cluster] = await Promise.all([state.metadataStatus(), state.cluster()])
+        return ok({ status, cluster, backup: state.backup } satisfies MetadataReport)
+      },
     ],
+    ['GET /admin/v1/metadata/digest', async () => ok(await needReplica(state).digest())],
     [
       'POST /admin/v1/metadata',
       async (body) => {
@@ -97,6 +110,7 @@ export function adminRoutes(state: ServerState): ReadonlyMap<string, AdminRoute>
           await state.enableCollection()
           return DONE
         }
+        if (wanted.action !== 'backup') return ok({ node: await changeMembers(needReplica(state), wanted) })
         if (!isAbsolute(wanted.path))
           throw new AdminError(400, 'path: expected an absolute path of a directory that does not exist yet')
         if (!state.startBackup(wanted.path)) throw new AdminError(409, 'a backup is running')
@@ -104,6 +118,24 @@ export function adminRoutes(state: ServerState): ReadonlyMap<string, AdminRoute>
       },
     ],
   ])
+}
+
+function needReplica(state: ServerState): ServerState {
+  if (state.replicated) return state
+  throw new AdminError(409, 'this store is not replicated: metadata.engine is local')
+}
+
+/** What the group refuses is the caller's to know; what became of a change that took too long is not known. */
+async function changeMembers(state: ServerState, wish: MemberAction): Promise<number> {
+  if (wish.action === 'addNode' && parseAddress(wish.address) === undefined) {
+    throw new AdminError(400, `address: expected host:port, was given ${wish.address.slice(0, 100)}`)
+  }
+  try {
+    return await state.changeMembers(wish)
+  } catch (error) {
+    if (!(error instanceof ChannelError)) throw error
+    throw new AdminError(error.code === 'failed' ? 409 : 503, error.message)
+  }
 }
 
 function parse<T>(schema: z.ZodType<T>, body: unknown): T {

@@ -1,5 +1,6 @@
 /**
- * What a node of a replicated store keeps beside its credentials: `node.json`, who it is, and the cluster secret.
+ * What a node of a replicated store keeps in the directory above its first drive: `node.json`, who it is, and the
+ * cluster secret.
  *
  * Both are made once, exclusively, with mode 0600, and never overwritten. A node whose node.json is lost cannot join
  * again under its old id: it is removed, and joins as a new one.
@@ -7,13 +8,13 @@
 import { randomBytes } from 'node:crypto'
 import { readFileSync, statSync } from 'node:fs'
 import { hostname } from 'node:os'
-import { dirname, join, resolve } from 'node:path'
+import { join, resolve } from 'node:path'
 
 import { z } from 'zod'
 
 import type { Security } from '../../rpc/transport.js'
 import type { Config } from '../config/settings.js'
-import { credentialsPath } from '../control/drive_paths.js'
+import { folderOfDrives } from '../control/drive_paths.js'
 import { CredentialsError, createPrivateFile } from '../credentials.js'
 
 /** The node that a store begins on. */
@@ -44,13 +45,13 @@ export function nodeName(config: Config): string {
   return config.clusterName === '' ? hostname().slice(0, 63) : config.clusterName
 }
 
-function besideCredentials(config: Config, name: string): string {
-  return join(dirname(credentialsPath(config)), name)
+function besideDrives(config: Config, name: string): string {
+  return join(folderOfDrives(config), name)
 }
 
 /** Undefined before the node has founded or joined a replicated store. */
 export function readIdentity(config: Config): NodeIdentity | undefined {
-  const file = besideCredentials(config, 'node.json')
+  const file = besideDrives(config, 'node.json')
   const text = readOrNothing(file)
   if (text === undefined) return undefined
   try {
@@ -62,7 +63,7 @@ export function readIdentity(config: Config): NodeIdentity | undefined {
 }
 
 export function writeIdentity(config: Config, identity: NodeIdentity): void {
-  const file = besideCredentials(config, 'node.json')
+  const file = besideDrives(config, 'node.json')
   createPrivateFile(file, `${JSON.stringify({ about: 'Ostraka node. Do not edit or copy.', ...identity }, null, 2)}\n`)
   const found = readIdentity(config)
   if (found?.nodeId === identity.nodeId && found.clusterId === identity.clusterId) return
@@ -83,7 +84,7 @@ export function loadSecurity(config: Config, first: boolean): Security {
         }
   if (tls !== undefined && config.clusterSecretFile === '') return { tls, secret: undefined }
   const named = config.clusterSecretFile !== ''
-  const file = named ? resolve(config.clusterSecretFile) : besideCredentials(config, 'cluster-secret')
+  const file = named ? resolve(config.clusterSecretFile) : besideDrives(config, 'cluster-secret')
   if (first && readOrNothing(file) === undefined) {
     createPrivateFile(file, `${randomBytes(32).toString('base64url')}\n`)
   }

@@ -183,10 +183,7 @@ function checkCluster(config: Config, origins: Readonly<Record<keyof Config, str
   if (tls.some((file) => file === '') && tls.some((file) => file !== '')) {
     problems.push('cluster.tls.cert, cluster.tls.key and cluster.tls.ca: expected all three, or none')
   }
-  if (config.metadataEngine === 'replicated') {
-    problems.push('metadata.engine: replicated is not served by this version yet; expected local')
-    return
-  }
+  if (config.metadataEngine === 'replicated') return
   if (config.clusterJoin.length > 0) {
     problems.push(
       `cluster.join (from ${origins.clusterJoin}): a node joins others only with metadata.engine replicated, was ` +

@@ -18,6 +18,11 @@ export function drivePaths(config: Config): string[] {
 
 export function credentialsPath(config: Config): string {
   if (config.credentialsFile !== '') return resolve(config.credentialsFile)
+  return join(folderOfDrives(config), 'credentials')
+}
+
+/** The directory above the first drive. */
+export function folderOfDrives(config: Config): string {
   const [first = ''] = expandDrivePatterns(config.drives === '' ? DEFAULT_DRIVES : config.drives)
-  return join(dirname(first), 'credentials')
+  return dirname(first)
 }

@@ -24,6 +24,11 @@ import { MetricsAggregate } from '../metrics/aggregate.js'
 import { addControlMetrics } from '../metrics/control_metrics.js'
 import { MetadataThread } from '../threads/metadata_thread.js'
 import { MetadataClient } from '../../meta/client.js'
+import { MetadataError } from '../../meta/engine.js'
+import { FIRST_NODE } from '../cluster/identity.js'
+import { JoinRefused } from '../cluster/join.js'
+import { Membership } from '../cluster/membership.js'
+import type { ReplicaData } from '../threads/replica.js'
 import { clientUrl } from './banner.js'
 import { DriveRegistry } from './drive_registry.js'
 import { credentialsPath, drivePaths } from './drive_paths.js'
@@ -38,6 +43,8 @@ export interface ServerHooks {
   version: string
   /** Something failed that cannot be mended while the process runs. */
   fatal: (what: string, error: unknown) => void
+  /** The process was asked to stop. */
+  stopping: () => boolean
 }
 
 /** What stands on one opening of the metadata: replaced as a whole when no copy was left and drives came back. */
@@ -55,6 +62,7 @@ export class Server {
   readonly #config: Config
   readonly #hooks: ServerHooks
   readonly #address: SharedAddress
+  readonly #replica: ReplicaData | undefined
   readonly #metrics = new MetricsAggregate()
   #running: Running | undefined
   #state: ServerState | undefined
@@ -65,13 +73,19 @@ export class Server {
   private constructor(
     config: Config,
     hooks: ServerHooks,
-    parts: { credentials: Credentials; address: SharedAddress; registry: DriveRegistry },
+    parts: {
+      credentials: Credentials
+      address: SharedAddress
+      registry: DriveRegistry
+      replica: ReplicaData | undefined
+    },
   ) {
     this.#config = config
     this.#hooks = hooks
     this.credentials = parts.credentials
     this.#address = parts.address
     this.registry = parts.registry
+    this.#replica = parts.replica
     this.#admin = config.adminListen
   }
 
@@ -82,10 +96,13 @@ export class Server {
       credentialsPath(config),
     )
     const address = await SharedAddress.claim(config.listen)
-    const registry = await DriveRegistry.open(paths, config, hooks.log)
-    const server = new Server(config, hooks, { credentials, address, registry })
+    const membership = await Membership.settle(config, hooks.log, hooks.stopping)
+    const registry = await DriveRegistry.open(paths, config, hooks.log, membership?.join)
+    const replica = membership?.begin(registry.clusterId)
+    const server = new Server(config, hooks, { credentials, address, registry, replica })
     const { metadata, client } = await server.#openMetadata()
-    await registry.reconcile(client)
+    await server.#awaitMetadata(client)
+    await registry.reconcile(client, replica?.nodeId)
     const running = server.#use({ metadata, client, pools: server.#makePools(metadata) })
     const state = new ServerState({
       version: hooks.version,
@@ -136,6 +153,7 @@ export class Server {
         logLevel: this.#config.logLevel,
         deadlineMs: this.#config.driveDeadline,
         replaceAfterMs: this.#config.metadataReplaceAfter,
+        replica: this.#replica,
       },
       {
         ended: (error) => {
@@ -151,12 +169,24 @@ export class Server {
     return { metadata, client: new MetadataClient(await metadata.connect()) }
   }
 
+  /** A node that has joined first gets the metadata from the others: its sets are in it. */
+  async #awaitMetadata(client: MetadataClient): Promise<void> {
+    const node = this.#replica?.nodeId
+    if (node === undefined || node === FIRST_NODE) return
+    for (let waited = 0; ; waited += RETRY_MS) {
+      if (holdsSets(client, node)) return
+      if (this.#hooks.stopping()) throw new JoinRefused('stopped before it had joined')
+      if (waited % 10_000 === 0) this.#hooks.log.info('waiting for the metadata of the cluster')
+      await sleep(RETRY_MS / 5)
+    }
+  }
+
   #makePools(metadata: MetadataThread): Pools {
     return new Pools({
       config: this.#config,
       address: this.#address,
       metadata,
-      node: undefined,
+      node: this.#replica?.nodeId,
       metrics: this.#metrics,
       log: this.#hooks.log,
       credentials: { ...this.credentials, ownerId: ROOT_OWNER },
@@ -247,6 +277,17 @@ export class Server {
     // A reader polls for it: written whole, at once.
     writeFileSync(`${this.#config.readyFile}.tmp`, JSON.stringify(facts))
     renameSync(`${this.#config.readyFile}.tmp`, this.#config.readyFile)
+  }
+}
+
+function holdsSets(client: MetadataClient, node: number): boolean {
+  try {
+    client.reader.refresh()
+    return client.reader.sets().some((set) => set.node === node)
+  } catch (error) {
+    // The view is being replaced by what the others sent.
+    if (error instanceof MetadataError) return false
+    throw error
   }
 }
 

@@ -2,10 +2,11 @@
 import { MetadataError } from '../../meta/engine.js'
 import type { MetadataEngine, MetadataStatus } from '../../meta/engine.js'
 import type { BackgroundProgress } from '../../store/background/progress.js'
-import type { BackupReport, DriveReport, SetReport, StatusReport } from '../admin/api.js'
+import type { BackupReport, ClusterView, DigestReport, DriveReport, SetReport, StatusReport } from '../admin/api.js'
 import type { Config } from '../config/settings.js'
 import type { MetricsSnapshot } from '../metrics/worker_metrics.js'
 import type { MetadataThread } from '../threads/metadata_thread.js'
+import type { MemberAction } from '../threads/replica.js'
 import type { DriveRegistry } from './drive_registry.js'
 import type { Pools } from './pools.js'
 
@@ -131,6 +132,32 @@ export class ServerState {
 
   metadataStatus(): Promise<MetadataStatus> {
     return this.#parts.metadata.status()
+  }
+
+  get replicated(): boolean {
+    return this.#parts.config.metadataEngine === 'replicated'
+  }
+
+  /** null with the local engine. */
+  async cluster(): Promise<ClusterView | null> {
+    const { client, metadata, config } = this.#parts
+    if (config.metadataEngine === 'local') return null
+    const report = await metadata.cluster()
+    client.reader.refresh()
+    const sets = client.reader.sets()
+    const nodes = client.reader.nodes().map(({ id }) => ({
+      id,
+      sets: sets.flatMap((set) => (set.node === id ? [set.number] : [])),
+    }))
+    return { ...report, nodes }
+  }
+
+  changeMembers(wish: MemberAction): Promise<number> {
+    return this.#parts.metadata.changeMembers(wish)
+  }
+
+  digest(): Promise<DigestReport> {
+    return this.#parts.metadata.digest()
   }
 
   async background(): Promise<BackgroundProgress | null> {

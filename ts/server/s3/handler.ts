@@ -13,6 +13,7 @@ import { randomBytes } from 'node:crypto'
 import type { IncomingMessage, ServerOptions, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { S3Error } from '../../store/errors.js'
+import { CONSISTENCY_HEADER } from './consistency.js'
 import { headerTable } from '../auth/canonical.js'
 import { SigV4Verifier } from '../auth/sigv4.js'
 import { parseTarget } from '../auth/target.js'
@@ -93,6 +94,8 @@ async function serve(
     const operation = route(exchange.method, at, exchange.target.query, exchange.headers.has('x-amz-copy-source'))
     exchange.operation = operation.name
     refuseUnsupportedHeaders(exchange)
+    const settling = options.settled?.(exchange.header(CONSISTENCY_HEADER))
+    if (settling !== undefined) await settling
     // Most are answered at once: an await would cost them a turn.
     const running = operation.run(exchange)
     if (running !== undefined) await running

@@ -87,6 +87,11 @@ export interface S3Options {
   limits: S3Limits
   log: S3Logger
   metrics: S3Metrics
+  /**
+   * Waits until the metadata is as new as the request wants it; undefined when it is. Rejects with S3Error. Absent: it
+   * always is.
+   */
+  settled?(header: string | undefined): Promise<void> | undefined
   nowMs(): number
   /** Owner shown in listings. */
   ownerId: string

@@ -10,7 +10,10 @@ import type { Server } from 'node:http'
 
 import { MetadataClient } from '../../meta/client.js'
 import type { ClientConnection } from '../../meta/engine_port.js'
+import { MetadataError } from '../../meta/engine.js'
+import { unavailable } from '../../store/context.js'
 import { DamageQueue } from '../../store/damage_queue.js'
+import { S3Error } from '../../store/errors.js'
 import { Store } from '../../store/store.js'
 import { fixedCredentials } from '../auth/credentials.js'
 import type { Config } from '../config/settings.js'
@@ -28,6 +31,8 @@ import {
 import type { S3Limits, S3Logger } from '../s3/handler.js'
 import type { ControlCalls, DataWorkerCalls } from './calls.js'
 import { Channel } from './channel.js'
+import { parseConsistency } from '../s3/consistency.js'
+import type { S3Options } from '../s3/options.js'
 import { ThreadParts } from './thread_parts.js'
 import type { SharedState } from './thread_parts.js'
 import type { Topology } from './topology.js'
@@ -135,6 +140,7 @@ class DataWorker {
       credentials: fixedCredentials([task.credentials]),
       log: requestLogger(log, config.logRequests),
       metrics: this.metrics,
+      ...(config.metadataEngine === 'replicated' && { settled: settledBy(metadata, config) }),
       nowMs: Date.now,
       ownerId: task.credentials.ownerId,
       ownerDisplayName: 'root',
@@ -203,6 +209,19 @@ function s3Limits(config: Config): S3Limits {
     maxRequests: config.limitsConcurrentRequests,
     bodyFirstByteMs: config.limitsBodyFirstByteTimeout,
     idleMs: config.limitsBodyIdleTimeout,
+  }
+}
+
+/** A read of the level that the request or the configuration asks for; nothing is waited for where none is needed. */
+function settledBy(metadata: MetadataClient, config: Config): NonNullable<S3Options['settled']> {
+  return (header) => {
+    const level = parseConsistency(header, config)
+    if (level === 'eventual') return undefined
+    return metadata.settled(level).catch((error: unknown) => {
+      if (!(error instanceof MetadataError)) throw error
+      if (error.code === 'overloaded') throw new S3Error('SlowDown', '', {}, {}, { cause: error })
+      throw unavailable('The metadata cannot be read as new as was asked for: no leader answers at present.', error)
+    })
   }
 }
 

@@ -6,6 +6,7 @@ import type { ClientConnection } from '../../meta/engine_port.js'
 import type { MetadataStatus } from '../../meta/engine.js'
 import type { MetricsSnapshot } from '../metrics/worker_metrics.js'
 import { Channel } from './channel.js'
+import type { ClusterReport, MemberAction } from './replica.js'
 import type {
   MetadataDrive,
   MetadataNotices,
@@ -31,6 +32,7 @@ export interface MetadataHears {
 }
 
 const ANSWER_MS = 10_000
+const CHANGE_MS = 60_000
 
 export class MetadataThread {
   readonly #channel: Channel<MetadataThreadCalls, MetadataNotices>
@@ -99,6 +101,20 @@ export class MetadataThread {
 
   removeDrive(number: number, reason: string): void {
     this.#channel.tell('removeDrive', { number, reason })
+  }
+
+  /** Of a replicated store; rejects otherwise. */
+  cluster(): Promise<ClusterReport> {
+    return this.#channel.call('cluster', undefined, ANSWER_MS)
+  }
+
+  /** Rejects with a ChannelError that says why; 'timeout' says nothing of the outcome. */
+  changeMembers(wish: MemberAction): Promise<number> {
+    return this.#channel.call('changeMembers', wish, CHANGE_MS)
+  }
+
+  digest(): Promise<{ position: number; records: number; digest: string }> {
+    return this.#channel.call('digest', undefined, 0)
   }
 
   compare(): Promise<{ records: number; bad: { drive: number; reason: string }[] }> {

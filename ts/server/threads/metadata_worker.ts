@@ -12,12 +12,17 @@ import { serveMetadataPort } from '../../meta/engine_port.js'
 import { MetadataError } from '../../meta/engine.js'
 import type { MetadataStatus } from '../../meta/engine.js'
 import { LocalEngine } from '../../meta/local_engine.js'
+import type { ReplicatedEngine } from '../../meta/raft/replica/replicated_engine.js'
 import type { MetaDrive } from '../../meta/drive_files.js'
 import type { LogLevel } from '../config/settings.js'
 import { createLogger } from '../log.js'
+import { digestOf } from './digest.js'
+import { replicaMetrics } from '../metrics/replica_metrics.js'
 import type { MetricsSnapshot } from '../metrics/worker_metrics.js'
 import { addThreadMetrics } from '../metrics/worker_metrics.js'
 import { Channel } from './channel.js'
+import { changeMembers, groupStatus, openReplicaHere } from './replica.js'
+import type { ClusterReport, MemberAction, Replica, ReplicaData } from './replica.js'
 
 export interface MetadataDrive {
   number: number
@@ -31,6 +36,8 @@ export interface MetadataWorkerData {
   logLevel: LogLevel
   deadlineMs: number
   replaceAfterMs: number
+  /** Of the replicated engine; undefined: the local one. */
+  replica: ReplicaData | undefined
 }
 
 export type MetadataThreadCalls = {
@@ -42,6 +49,11 @@ export type MetadataThreadCalls = {
   removeDrive: { takes: { number: number; reason: string }; gives: undefined }
   /** Compares the copies with each other and remakes bad ones; how many were bad. */
   compare: { takes: undefined; gives: { records: number; bad: { drive: number; reason: string }[] } }
+  /** Of a replica: what it and its leader know of the group. */
+  cluster: { takes: undefined; gives: ClusterReport }
+  changeMembers: { takes: MemberAction; gives: number }
+  /** Hash over all records of the view, and the position that it is of. */
+  digest: { takes: undefined; gives: { position: number; records: number; digest: string } }
   stop: { takes: undefined; gives: undefined }
 }
 
@@ -60,7 +72,12 @@ const FAILURE_CHECK_MS = 250
 async function main(data: MetadataWorkerData): Promise<void> {
   const log = createLogger(data.logLevel, 'metadata')
   const open = (drive: MetadataDrive): MetaDrive => ({ ...drive, io: new NativeDriveIo(drive.path) })
-  let engine: LocalEngine
+  let engine: LocalEngine | ReplicatedEngine
+  let replica: Replica | undefined
+  const needReplica = (): Replica => {
+    if (replica === undefined) throw new Error('this store is not replicated: metadata.engine is local')
+    return replica
+  }
   const waiting = new Registry()
   const commit = addMetrics(waiting)
   const channel: Channel<MetadataNotices, MetadataThreadCalls> = new Channel<
@@ -74,34 +91,54 @@ async function main(data: MetadataWorkerData): Promise<void> {
     status: () => engine.status(),
     metrics: async () => {
       commit.update(await engine.status())
-      return waiting.getMetricsAsJSON()
+      const own = await waiting.getMetricsAsJSON()
+      return replica === undefined ? own : [...own, ...replicaMetrics(replica)]
     },
+    // A replica stays on the drive that it was made on.
     addDrive: (drive) => {
-      engine.addDrive(open(drive))
+      if (engine instanceof LocalEngine) engine.addDrive(open(drive))
       return undefined
     },
     removeDrive: ({ number, reason }) => {
-      engine.removeDrive(number, reason)
+      if (engine instanceof LocalEngine) engine.removeDrive(number, reason)
       return undefined
     },
+    cluster: async () => {
+      const { transport, address } = needReplica()
+      const { nodeId, name } = transport.identity
+      return { nodeId, name, address, status: await groupStatus(needReplica()), connections: transport.state() }
+    },
+    changeMembers: (wish) => changeMembers(needReplica(), wish),
+    digest: () => digestOf(needReplica().engine),
     compare: async () => {
+      if (!(engine instanceof LocalEngine)) return { records: 0, bad: [] }
       const { records, bad } = await engine.compareCopies(
         () => new Promise((resolve) => setTimeout(resolve, COMPARE_PAUSE_MS)),
       )
       return { records, bad }
     },
-    stop: () => engine.close().then(() => undefined),
+    stop: async () => {
+      await engine.close()
+      await replica?.transport.close()
+      return undefined
+    },
   })
   try {
-    engine = await LocalEngine.open({
-      drives: data.drives.map(open),
-      copies: data.copies,
-      deadlineMs: data.deadlineMs,
-      replaceAfterMs: data.replaceAfterMs,
-      note: (message) => {
-        log.warn(message)
-      },
-    })
+    const drives = data.drives.map(open)
+    if (data.replica === undefined) {
+      engine = await LocalEngine.open({
+        drives,
+        copies: data.copies,
+        deadlineMs: data.deadlineMs,
+        replaceAfterMs: data.replaceAfterMs,
+        note: (message) => {
+          log.warn(message)
+        },
+      })
+    } else {
+      replica = await openReplicaHere(data.replica, { drives, deadlineMs: data.deadlineMs }, log)
+      engine = replica.engine
+    }
   } catch (error) {
     const code = error instanceof MetadataError ? error.code : 'failed'
     channel.tell('failed', { code, message: error instanceof Error ? error.message : String(error) })

@@ -120,7 +120,10 @@ function learnerBehind(raft: Raft, change: ConfChange, lastIndex: number): boole
   return change.changes.some((op) => {
     const progress = op.kind === 'add-node' ? raft.tracker.progress.get(op.nodeId) : undefined;
     if (progress === undefined || !progress.learner) return false;
-    return progress.match + raft.config.learnerMaxLag < lastIndex;
+    const { learnerMaxLag } = raft.config;
+    // In a young group a node that has never been heard of lacks little, and would cost the group its quorum.
+    if (progress.match === 0 && Number.isFinite(learnerMaxLag)) return true;
+    return progress.match + learnerMaxLag < lastIndex;
   });
 }
 

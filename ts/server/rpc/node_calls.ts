@@ -1,0 +1,94 @@
+/**
+ * The calls that nodes make of each other, beside Raft's own messages. Bodies are JSON, checked here.
+ *
+ *   join     a new node brings its drives: the operator has named it before (`add-node`)
+ *   status   what this node's metadata engine says of itself: the leader's answer names everybody's progress
+ */
+import { z } from 'zod'
+
+import { MetadataError } from '../../meta/engine.js'
+import type { MetadataEngine } from '../../meta/engine.js'
+import { RpcError } from '../../rpc/errors.js'
+
+export const JOIN = 'join'
+export const STATUS = 'status'
+
+export interface JoinRequest {
+  name: string
+  driveIds: string[]
+  setSize: number
+  parity: number
+}
+
+const joinRequest: z.ZodType<JoinRequest> = z.strictObject({
+  name: z.string().min(1).max(63),
+  driveIds: z.array(z.string().min(1).max(64)).min(1).max(4096),
+  setSize: z.int().min(1).max(16),
+  parity: z.int().min(0).max(8),
+})
+
+export interface JoinAnswer {
+  nodeId: number
+  clusterId: string
+  /** Number of the first drive; the others follow. */
+  firstDrive: number
+  peers: { id: number; address: string }[]
+}
+
+const joinAnswer: z.ZodType<JoinAnswer> = z.strictObject({
+  nodeId: z.int().min(1),
+  clusterId: z.string().min(1),
+  firstDrive: z.int().min(1),
+  peers: z.array(z.strictObject({ id: z.int().min(1), address: z.string() })),
+})
+
+export function encodeBody(value: unknown): Buffer {
+  return Buffer.from(JSON.stringify(value), 'utf8')
+}
+
+export function decodeJoinAnswer(body: Uint8Array): JoinAnswer {
+  return parse(joinAnswer, body)
+}
+
+/** Answers calls of other nodes. Rejects with RpcError. */
+export async function answerCall(engine: MetadataEngine, name: string, body: Uint8Array): Promise<Uint8Array> {
+  try {
+    if (name === JOIN) return encodeBody(await join(engine, parse(joinRequest, body)))
+    if (name === STATUS) return encodeBody(await engine.status())
+  } catch (error) {
+    if (!(error instanceof MetadataError)) throw error
+    throw new RpcError(error.code === 'unknown' || error.code === 'overloaded' ? error.code : 'failed', error.message)
+  }
+  throw new RpcError('refused', `no such call: ${name.slice(0, 64)}`)
+}
+
+async function join(engine: MetadataEngine, request: JoinRequest): Promise<JoinAnswer> {
+  const { name, driveIds, setSize, parity } = request
+  await engine.settled('linearizable')
+  engine.reader.refresh()
+  const node = engine.reader.nodes().find((one) => one.name === name && one.state === 'member')
+  if (node === undefined) {
+    throw new RpcError(
+      'refused',
+      `no node ${name} is expected: run \`ostraka admin metadata add-node ${name} HOST:PORT\``,
+    )
+  }
+  const result = await engine.propose({ kind: 'addNodeSets', node: node.id, driveIds, setSize, parity })
+  if (!result.ok) throw new RpcError('refused', result.detail)
+  engine.reader.refresh()
+  const { reader } = engine
+  const clusterId = reader.cluster()?.clusterId ?? ''
+  const numbers = reader.drives().flatMap((drive) => (driveIds.includes(drive.driveId) ? [drive.number] : []))
+  const peers = reader.nodes().flatMap(({ id, address, state }) =>
+    state === 'member' && id !== node.id ? [{ id, address }] : [],
+  )
+  return { nodeId: node.id, clusterId, firstDrive: Math.min(...numbers), peers }
+}
+
+function parse<T>(schema: z.ZodType<T>, body: Uint8Array): T {
+  try {
+    return schema.parse(JSON.parse(Buffer.from(body).toString('utf8')))
+  } catch (error) {
+    throw new RpcError('refused', 'the body of the call is not as expected', { cause: error })
+  }
+}
