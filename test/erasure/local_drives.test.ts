@@ -48,42 +48,46 @@ async function workload(fixture: SimulatedSet, seed: number): Promise<{ acknowle
   return { acknowledged, gone }
 }
 
-test('power cuts at random operations lose no acknowledged part, even with m drives gone', async () => {
-  const runs = long ? 1500 : 60
-  const first = Number(process.env['OSTRAKA_TEST_SEED'] ?? Date.now() % 1_000_000)
-  let parts = 0
-  for (let seed = first; seed < first + runs; seed++) {
-    const fixture = await SimulatedSet.create(2, 2, seed)
-    const { acknowledged } = await workload(fixture, seed)
-    await fixture.start()
-    const known = new Set(acknowledged.map(({ location }) => Buffer.from(location.dataId).toString('hex')))
-    parts += known.size
-    for (const { location, data } of acknowledged) {
-      assert.ok(!location.drives.includes(0), `seed ${String(seed)}`)
-      assert.ok(data.equals(await readBack(fixture.set, location)), `seed ${String(seed)}`)
-      assert.equal(await fixture.set.verify(location, { medium: true }), undefined, `seed ${String(seed)}`)
-    }
-    for (const drive of fixture.drives.slice(seed % 3, (seed % 3) + 2)) drive.row.set('offline', 'missing')
-    for (const { location, data } of acknowledged) {
-      assert.ok(data.equals(await readBack(fixture.set, location)), `seed ${String(seed)}`)
-    }
-    // What was not acknowledged may be there in part, and can be deleted.
-    for (const drive of fixture.drives) drive.row.set('online', 'none')
-    for (const drive of fixture.drives) {
-      for (const { dataId } of await drive.listShards(undefined, 10_000)) {
-        if (!known.has(Buffer.from(dataId).toString('hex'))) await drive.deleteShard(dataId)
+for (const threshold of [0, 1500, 2 ** 18])
+  test(`power cuts at random operations lose no acknowledged part, even with m drives gone; packed below ${String(threshold)}`, async () => {
+    const runs = long ? 1000 : 30
+    const first = Number(process.env['OSTRAKA_TEST_SEED'] ?? Date.now() % 1_000_000)
+    let parts = 0
+    for (let seed = first; seed < first + runs; seed++) {
+      const fixture = await SimulatedSet.create(2, 2, seed, { threshold })
+      const { acknowledged } = await workload(fixture, seed)
+      await fixture.start()
+      const known = new Set(acknowledged.map(({ location }) => Buffer.from(location.dataId).toString('hex')))
+      parts += known.size
+      for (const { location, data } of acknowledged) {
+        assert.ok(!location.drives.includes(0), `seed ${String(seed)}`)
+        assert.ok(data.equals(await readBack(fixture.set, location)), `seed ${String(seed)}`)
+        assert.equal(await fixture.set.verify(location, { medium: true }), undefined, `seed ${String(seed)}`)
+      }
+      for (const drive of fixture.drives.slice(seed % 3, (seed % 3) + 2)) drive.row.set('offline', 'missing')
+      for (const { location, data } of acknowledged) {
+        assert.ok(data.equals(await readBack(fixture.set, location)), `seed ${String(seed)}`)
+      }
+      // What was not acknowledged may be there in part, and can be deleted.
+      for (const drive of fixture.drives) drive.row.set('online', 'none')
+      for (const drive of fixture.drives) {
+        for (const { dataId } of await drive.listShards(undefined, 10_000)) {
+          if (!known.has(Buffer.from(dataId).toString('hex'))) await drive.deleteShard(dataId)
+        }
+      }
+      for (const position of fixture.drives.keys()) {
+        assert.deepEqual(
+          [...fixture.shards(position).keys()].sort(),
+          [...known].sort(),
+          `seed ${String(seed)}`,
+        )
       }
     }
-    for (const position of fixture.drives.keys()) {
-      const files = fixture.files(position).map((path) => path.split('/').at(-1) ?? '')
-      assert.deepEqual(files.sort(), [...known].sort(), `seed ${String(seed)}`)
-    }
-  }
-  assert.ok(parts > runs, `${String(parts)} parts in ${String(runs)} runs`)
-})
+    assert.ok(parts > runs, `${String(parts)} parts in ${String(runs)} runs`)
+  })
 
 test('writes that fail because of one drive after another leave no file behind', async () => {
-  const fixture = await SimulatedSet.create(2, 2, 11)
+  const fixture = await SimulatedSet.create(2, 2, 11, { threshold: 0 })
   for (const op of ['open', 'write', 'sync', 'rename', 'syncDir'] as const) {
     for (const size of [3000, 20_000]) {
       for (const after of [0, 1]) {
@@ -113,7 +117,7 @@ test('writes that fail because of one drive after another leave no file behind',
 })
 
 test('ENOSPC on one drive leaves it out, on all drives it is told as full, and deletes still work', async () => {
-  const fixture = await SimulatedSet.create(2, 2, 12)
+  const fixture = await SimulatedSet.create(2, 2, 12, { threshold: 0 })
   const kept = await fixture.set.write(part(bytes(9000)))
   fixture.simulated[0]?.addFault({ op: 'write', fault: { error: 'ENOSPC' } })
   const data = bytes(20_000)
@@ -151,37 +155,37 @@ test('a drive that hangs for ever is left out of writes and hedged in reads, and
   assert.ok(data.equals(await readBack(fixture.set, next)))
 })
 
-test('one flipped bit anywhere in any shard file does no harm, is found by verify, and is healed', async () => {
-  const seed = Date.now() % 1_000_000
-  const random = seededRandom(seed)
-  const fixture = await SimulatedSet.create(2, 2, seed)
-  const sizes = [0, 1, 700, 4096, 4097, 15_000, 30_000]
-  const parts: Written[] = []
-  for (const size of sizes) {
-    const data = bytes(size, size)
-    parts.push({ data, location: await fixture.set.write(part(data)) })
-  }
-  for (let i = 0; i < (long ? 5000 : 300); i++) {
-    const position = randomInteger(random, 4)
-    const disk = fixture.simulated[position]?.disk
-    const path = fixture.files(position)[randomInteger(random, sizes.length)] as string
-    const size = disk?.contents(path).length ?? 0
-    disk?.flip(path, randomInteger(random, size), 1 << randomInteger(random, 8))
-    const hit = parts.find(({ location }) => path.endsWith(Buffer.from(location.dataId).toString('hex')))
-    assert.ok(hit)
-    const { location, data } = hit
-    assert.ok(data.equals(await readBack(fixture.set, location)), `seed ${String(seed)}`)
-    const shard = location.drives.indexOf(position + 1)
-    const found = await fixture.set.verify(location, { medium: true })
-    assert.deepEqual(found?.shards, [shard], `seed ${String(seed)} ${path}`)
-    assert.deepEqual((await fixture.set.heal(location, [shard])).left, [], `seed ${String(seed)}`)
-    assert.equal(await fixture.set.verify(location, { medium: true }), undefined)
-  }
-})
+for (const threshold of [0, 1500, 2 ** 18])
+  test(`one flipped bit anywhere in any shard does no harm, is found by verify, and is healed; packed below ${String(threshold)}`, async () => {
+    const seed = Date.now() % 1_000_000
+    const random = seededRandom(seed)
+    const fixture = await SimulatedSet.create(2, 2, seed, { threshold })
+    const sizes = [0, 1, 700, 4096, 4097, 15_000, 30_000]
+    const parts: Written[] = []
+    for (const size of sizes) {
+      const data = bytes(size, size)
+      parts.push({ data, location: await fixture.set.write(part(data)) })
+    }
+    for (let i = 0; i < (long ? 5000 : 150); i++) {
+      const position = randomInteger(random, 4)
+      const disk = fixture.simulated[position]?.disk
+      const [id, { path, offset, size }] = [...fixture.shards(position)][randomInteger(random, sizes.length)]!
+      disk?.flip(path, offset + randomInteger(random, size), 1 << randomInteger(random, 8))
+      const hit = parts.find(({ location }) => id === Buffer.from(location.dataId).toString('hex'))
+      assert.ok(hit)
+      const { location, data } = hit
+      assert.ok(data.equals(await readBack(fixture.set, location)), `seed ${String(seed)}`)
+      const shard = location.drives.indexOf(position + 1)
+      const found = await fixture.set.verify(location, { medium: true })
+      assert.deepEqual(found?.shards, [shard], `seed ${String(seed)} ${path}`)
+      assert.deepEqual((await fixture.set.heal(location, [shard])).left, [], `seed ${String(seed)}`)
+      assert.equal(await fixture.set.verify(location, { medium: true }), undefined)
+    }
+  })
 
 test('a drive that shows in its cache what its medium does not hold is not taken at its word', async () => {
   for (const direct of [true, false]) {
-    const fixture = await SimulatedSet.create(2, 2, 14)
+    const fixture = await SimulatedSet.create(2, 2, 14, { threshold: 0 })
     const data = bytes(20_000)
     const location = await fixture.set.write(part(data))
     const [liar] = fixture.simulated

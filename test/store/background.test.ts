@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { blockCount } from '../../ts/drive/drive.js'
 import { CursorFile } from '../../ts/store/background/cursor_file.js'
 import { Throttle } from '../../ts/store/background/throttle.js'
 import {
@@ -108,7 +109,7 @@ test('a blank drive in the place of another is filled, proved, and only then cal
   assert.ok(healing())
   await assertReadable({ sim, bodies })
   // A drive that takes nothing keeps the state.
-  const remove = sim.drive(number).addFault({ op: 'rename', fault: { error: 'EIO' } })
+  const remove = sim.drive(number).addFault({ op: 'sync', path: /^segments/, fault: { error: 'EIO' } })
   await sim.runJob(sim.background.driveHealer)
   assert.ok(healing())
   assert.ok(counter(sim.background.driveHealer, 'left') > 0)
@@ -157,9 +158,8 @@ test('any byte of any file of a drive may flip: reads are right, scrub finds it,
   for (let round = 0; round < 40; round++) {
     const { number } = sim.members()[Math.floor(sim.random() * 4)]!
     const shards = [...sim.shards(number).values()]
-    const path = shards[Math.floor(sim.random() * shards.length)]!
-    const size = sim.drive(number).disk.contents(path).length
-    sim.drive(number).disk.flip(path, Math.floor(sim.random() * size), 1 << Math.floor(sim.random() * 8))
+    const { path, offset, size } = shards[Math.floor(sim.random() * shards.length)]!
+    sim.drive(number).disk.flip(path, offset + Math.floor(sim.random() * size), 1 << Math.floor(sim.random() * 8))
     await assertReadable({ sim, bodies })
     await sim.scrub()
     await sim.settleBackground(1)
@@ -172,8 +172,8 @@ test('what a read found bad is queued for healing', async () => {
   const { sim, bodies } = await filled(1)
   const location = sim.locations()[0]!
   const drive = location.drives[0]!
-  const path = [...sim.shards(drive).values()][0]!
-  sim.drive(drive).disk.flip(path, sim.drive(drive).disk.contents(path).length - 1, 1)
+  const { path, offset, size } = [...sim.shards(drive).values()][0]!
+  sim.drive(drive).disk.flip(path, offset + size - 1, 1)
   await assertReadable({ sim, bodies })
   await sim.run(sim.worker().damage.settled())
   assert.equal(sim.reader.counts().heals, 1)
@@ -181,9 +181,27 @@ test('what a read found bad is queued for healing', async () => {
   await assertFullyHealthy(sim)
 })
 
-test('a drive that went back in time is found out by the presence check and healed', async () => {
+test('packed shards that are gone at a start are found out by the presence check and healed', async () => {
   const { sim, bodies } = await filled(20)
-  for (const path of [...sim.shards(4).values()].slice(3, 12)) sim.drive(4).disk.unlink(path)
+  sim.cut('kill')
+  const { disk } = sim.drive(4)
+  const paths = disk.files().map(({ path }) => path).filter((path) => path.endsWith('.seg'))
+  for (const path of paths.slice(1)) disk.unlink(path)
+  disk.place(paths[0]!, disk.contents(paths[0]!).subarray(0, 9000))
+  await sim.restart()
+  const gone = 20 - sim.shards(4).size
+  assert.ok(gone > 0)
+  sim.background.presence.request(0)
+  await sim.runJob(sim.background.presence)
+  assert.equal(counter(sim.background.presence, 'missing'), gone)
+  await sim.runJob(sim.background.healer)
+  await assertFullyHealthy(sim)
+  await assertReadable({ sim, bodies })
+})
+
+test('a drive that went back in time is found out by the presence check and healed', async () => {
+  const { sim, bodies } = await filled(20, { threshold: 0 })
+  for (const { path } of [...sim.shards(4).values()].slice(3, 12)) sim.drive(4).disk.unlink(path)
   sim.background.presence.request(0)
   await sim.runJob(sim.background.presence)
   assert.equal(counter(sim.background.presence, 'missing'), 9)
@@ -221,16 +239,18 @@ test('garbage of a drive that was replaced does not wait for it', async () => {
   assert.equal(sim.reader.counts().garbage, 0)
 })
 
-test('deletes and collection work on full drives', async () => {
-  const { sim } = await filled(5)
-  for (const { number } of sim.members()) {
-    sim.drive(number).addFault({ op: ['write', 'open'], path: /tmp/, fault: { error: 'ENOSPC' } })
-  }
-  await assert.rejects(put(sim, 'x', Buffer.alloc(5000)), { code: 'ServiceUnavailable' })
-  for (let i = 0; i < 5; i++) await sim.run(sim.store.deleteObject(bucket, `key-${String(i)}`))
-  await sim.runJob(sim.background.collector)
-  for (const { number } of sim.members()) assert.equal(sim.shards(number).size, 0)
-})
+for (const threshold of [0, 2 ** 18])
+  test(`deletes and collection work on full drives; packed below ${String(threshold)}`, async () => {
+    const { sim } = await filled(5, { threshold })
+    for (const { number } of sim.members()) {
+      const { disk } = sim.drive(number)
+      disk.capacityBytes = disk.usedBytes
+    }
+    await assert.rejects(put(sim, 'x', Buffer.alloc(5000)), { code: 'ServiceUnavailable' })
+    for (let i = 0; i < 5; i++) await sim.run(sim.store.deleteObject(bucket, `key-${String(i)}`))
+    await sim.runJob(sim.background.collector)
+    for (const { number } of sim.members()) assert.equal(sim.shards(number).size, 0)
+  })
 
 test('neither collector nor orphan search delete anything while collection is off', async () => {
   const { sim } = await filled(2)
@@ -248,10 +268,12 @@ test('neither collector nor orphan search delete anything while collection is of
 
 test('shards of epochs that nobody opened are doubts: kept and counted', async () => {
   const { sim } = await filled(1)
-  const [id, path] = [...sim.shards(1)][0]!
-  const foreign = `00ffffffffff${id.slice(12)}`
-  const name = path.replaceAll(id, foreign)
-  sim.drive(1).disk.place(name, sim.drive(1).disk.contents(path))
+  const [id] = [...sim.shards(1).keys()]
+  const drive = sim.localDrive(1)
+  const reader = await sim.run(drive.openShard(Buffer.from(id!, 'hex')))
+  const cells = await sim.run(reader.readCells(0, blockCount(reader.header.geometry)))
+  const foreign = Buffer.from(`00ffffffffff${id!.slice(12)}`, 'hex')
+  await sim.run(drive.putShard({ ...reader.header, dataId: foreign }, [cells]))
   await sim.settleBackground(2)
   assert.equal(counter(sim.background.orphanSearch, 'doubts'), 1)
   assert.equal(sim.shards(1).size, 2)
@@ -272,24 +294,32 @@ test('a drive that hangs is left out: writes go on, nothing waits for ever, and 
   await assertReadable({ sim, bodies })
 })
 
-test('a write that a drive finishes late does not take the healed shard away again', async () => {
-  const { sim, bodies } = await filled(1)
-  const late = [
-    sim.drive(3).addFault({ op: 'syncDir', path: /^shards/, times: 1, fault: { hang: true } }),
-    sim.drive(3).addFault({ op: 'unlink', path: /^shards/, times: 1, fault: { hang: true } }),
-  ]
-  bodies.set('late', randomBody(sim.random, 9000))
-  await put(sim, 'late', bodies.get('late')!)
-  assert.equal(sim.reader.counts().heals, 1)
-  // The drive serves again, and is healed, while a thread of it still hangs in the write.
-  sim.bringBack(3)
-  await sim.runJob(sim.background.healer)
-  assert.equal(sim.reader.counts().heals, 0)
-  await assertFullyHealthy(sim)
-  for (const end of late) end()
-  await sim.run(sim.worker().sets.get(0)!.settled(60_000))
-  await assertFullyHealthy(sim)
-})
+for (const threshold of [0, 2 ** 18]) {
+  const how = threshold === 0 ? 'a file' : 'packed'
+  test(`a write that a drive finishes late does not take the healed shard away again: ${how}`, async () => {
+    const { sim, bodies } = await filled(1, { threshold })
+    const late = [
+      sim.drive(3).addFault({ op: 'syncDir', path: /^shards/, times: 1, fault: { hang: true } }),
+      sim.drive(3).addFault({ op: 'unlink', path: /^shards/, times: 1, fault: { hang: true } }),
+      sim.drive(3).addFault({ op: 'sync', path: /^segments/, times: 1, fault: { hang: true } }),
+    ]
+    bodies.set('late', randomBody(sim.random, 9000))
+    await put(sim, 'late', bodies.get('late')!)
+    assert.equal(sim.reader.counts().heals, 1)
+    // The drive serves again, and is healed, while a thread of it still hangs in the write.
+    sim.bringBack(3)
+    await sim.runJob(sim.background.healer)
+    assert.equal(sim.reader.counts().heals, 0)
+    await assertFullyHealthy(sim)
+    for (const end of late) end()
+    await sim.run(sim.worker().sets.get(0)!.settled(60_000))
+    await assertFullyHealthy(sim)
+    await sim.crash('kill')
+    await sim.settleBackground(1)
+    await assertFullyHealthy(sim)
+    await assertReadable({ sim, bodies })
+  })
+}
 
 test('the scrub cursor survives a restart, and a torn or foreign file is as if there were none', async () => {
   const { sim } = await filled(1)

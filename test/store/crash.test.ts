@@ -51,6 +51,7 @@ async function crashRun(seed: number, lives: number, engine: 'simulated' | 'loca
   const shape = SHAPES[randomInteger(random, SHAPES.length)]!
   const sim = await SimulatedStore.create({
     seed, ...shape, workers: 1 + randomInteger(random, 2), epochIds: 1 + randomInteger(random, 8), engine,
+    threshold: [0, 2000, 2 ** 18, 2 ** 18][randomInteger(random, 4)]!,
   })
   const model = new StoreModel(sim, 3)
   await model.start()

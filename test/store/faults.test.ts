@@ -47,10 +47,9 @@ function breakDrive(sim: SimulatedStore, number: number, random: Random): () => 
 
 /** Flips a bit in some of a drive's shards. */
 function flipSome(sim: SimulatedStore, number: number, random: Random): void {
-  for (const path of sim.shards(number).values()) {
+  for (const { path, offset, size } of sim.shards(number).values()) {
     if (random() < 0.3) continue
-    const { disk } = sim.drive(number)
-    disk.flip(path, randomInteger(random, disk.contents(path).length), 1 << randomInteger(random, 8))
+    sim.drive(number).disk.flip(path, offset + randomInteger(random, size), 1 << randomInteger(random, 8))
   }
 }
 
@@ -69,7 +68,14 @@ async function faultRun(seed: number, engine: 'simulated' | 'local'): Promise<nu
   const random = seededRandom(seed)
   const shape = SHAPES[randomInteger(random, SHAPES.length)]!
   const epochIds = 1 + randomInteger(random, 10)
-  const sim = await SimulatedStore.create({ seed, ...shape, workers: 2, epochIds, engine })
+  const sim = await SimulatedStore.create({
+    seed,
+    ...shape,
+    workers: 2,
+    epochIds,
+    engine,
+    threshold: seed % 3 === 0 ? 0 : 2 ** 18,
+  })
   const model = new StoreModel(sim, 3)
   await model.start()
   await sim.run(model.load(15))

@@ -134,7 +134,10 @@ test('a body that fails, ends early, or goes on leaves nothing behind', async ()
   await assert.rejects(put(sim, 'a', bytes, { body: new TestBody(bytes, 1500, 8999) }), fails('IncompleteBody'))
   await assert.rejects(put(sim, 'a', bytes, { body: new TestBody(bytes, 1500, 0) }), fails('IncompleteBody'))
   assert.throws(() => sim.store.openObject(bucket, 'a'), fails('NoSuchKey'))
-  for (const number of sim.drives.keys()) assert.equal(sim.drive(number).disk.files().length, 0)
+  for (const number of sim.drives.keys()) {
+    assert.equal(sim.shards(number).size, 0)
+    assert.ok(sim.drive(number).disk.files().every(({ path }) => !path.startsWith('tmp/')))
+  }
 })
 
 test('a command that was certainly not proposed takes its shards back; an unknown outcome leaves them', async () => {

@@ -7,6 +7,10 @@ import { LocalSet } from '../../ts/erasure/local_set.js'
 import { SlabPool } from '../../ts/erasure/slab.js'
 import { seededRandom } from '../../ts/util/random.js'
 import { TestClock } from './sets.js'
+import { shardPlaces, type ShardPlace } from './shard_places.js'
+
+/** `threshold`: cells of fewer bytes are packed; by default all, with 0 none. */
+export type SimulatedSetOptions = Partial<LocalSetOptions> & { threshold?: number }
 
 export class SimulatedSet {
   readonly k: number
@@ -15,11 +19,15 @@ export class SimulatedSet {
   readonly clock: TestClock = new TestClock()
   readonly damage: Damage[] = []
   readonly #options: Partial<LocalSetOptions>
+  readonly #threshold: number
   drives: LocalDrive[] = []
   slabs: SlabPool = new SlabPool(16 * 1024 * 1024)
   set!: LocalSet
 
-  private constructor(k: number, m: number, seed: number, options: Partial<LocalSetOptions>) {
+  private constructor(
+    k: number, m: number, seed: number, { threshold = 2 ** 18, ...options }: SimulatedSetOptions,
+  ) {
+    this.#threshold = threshold
     this.k = k
     this.m = m
     this.#options = options
@@ -33,7 +41,7 @@ export class SimulatedSet {
     k: number,
     m: number,
     seed: number,
-    options: Partial<LocalSetOptions> = {},
+    options: SimulatedSetOptions = {},
   ): Promise<SimulatedSet> {
     const created = new SimulatedSet(k, m, seed, options)
     for (const drive of created.simulated) {
@@ -48,9 +56,18 @@ export class SimulatedSet {
   /** A new process: connects to the drives as they are and cleans what the last one left. */
   async start(): Promise<void> {
     this.drives = this.simulated.map((drive, position) => {
-      return new LocalDrive({ io: drive.connect(), number: position + 1, set: 1, position, segments: { threshold: 0 } })
+      return new LocalDrive({
+        io: drive.connect(),
+        number: position + 1,
+        set: 1,
+        position,
+        segments: { threshold: this.#threshold },
+      })
     })
-    for (const drive of this.drives) await drive.recover()
+    for (const drive of this.drives) {
+      await drive.recover()
+      await drive.load()
+    }
     this.slabs = new SlabPool(16 * 1024 * 1024)
     const members = { number: 1, k: this.k, m: this.m, drives: this.drives.map((drive) => drive.number) }
     this.set = new LocalSet(members, this.drives, {
@@ -70,5 +87,12 @@ export class SimulatedSet {
   files(position: number): string[] {
     const all = this.simulated[position]?.disk.files() ?? []
     return all.map(({ path }) => path).filter((path) => path.startsWith('shards/') || path.startsWith('tmp/'))
+  }
+
+  /** The shards of one drive, by data id in hex. */
+  shards(position: number): Map<string, ShardPlace> {
+    const disk = this.simulated[position]?.disk
+    const index = this.drives[position]?.segments.index
+    return disk === undefined || index === undefined ? new Map<string, ShardPlace>() : shardPlaces(disk, index, '')
   }
 }

@@ -10,6 +10,8 @@
 import { createHash } from 'node:crypto'
 import { LocalDrive, prepareLayout } from '../../ts/drive/local_drive.js'
 import { DriveTable, type DriveRow } from '../../ts/drive/drive_table.js'
+import { SegmentIndex } from '../../ts/drive/segments/segment_index.js'
+import { createSegmentsMemory, type SegmentsMemory } from '../../ts/drive/segments/segment_table.js'
 import { SimulatedDisk, SimulatedDrive } from '../../ts/drive/simulated_io.js'
 import type { Damage, PartLocation } from '../../ts/erasure/erasure_set.js'
 import { LocalSet } from '../../ts/erasure/local_set.js'
@@ -29,6 +31,7 @@ import { PinBoard, Pins } from '../../ts/store/pins.js'
 import { Store } from '../../ts/store/store.js'
 import { randomInteger, seededRandom, type Random } from '../../ts/util/random.js'
 import { LocalMetadata, LocalMetadataStore } from './local_metadata.js'
+import { shardPlaces, type ShardPlace } from './shard_places.js'
 import { SimulatedMetadata, SimulatedMetadataStore } from './simulated_metadata.js'
 import { VirtualClock } from './virtual_clock.js'
 
@@ -44,6 +47,8 @@ export interface SimulatedStoreOptions {
   limits?: Partial<StoreLimits>
   background?: BackgroundOptions
   epochIds?: number
+  /** Cells of fewer bytes are packed: by default all, with 0 none. */
+  threshold?: number
   /** 'local': the real engine, with m+1 copies on the drives. */
   engine?: 'simulated' | 'local'
 }
@@ -75,11 +80,20 @@ export class SimulatedStore {
   environment!: BackgroundEnvironment
   #backgroundSets = new Map<number, LocalSet>()
   #backgroundDrives = new Map<number, LocalDrive>()
+  /** What the threads of one life of the process share, by drive. */
+  #memories = new Map<number, SegmentsMemory>()
   #wall = 1_700_000_000_000
 
   private constructor(options: SimulatedStoreOptions) {
     this.options = {
-      k: 2, m: 2, sets: 1, workers: 1, stripeSize: 4096, limits: { minPartSize: 1000 }, epochIds: 1_000_000,
+      k: 2,
+      m: 2,
+      sets: 1,
+      workers: 1,
+      stripeSize: 4096,
+      limits: { minPartSize: 1000 },
+      epochIds: 1_000_000,
+      threshold: 2 ** 18,
       engine: 'simulated',
       ...options,
       background: {
@@ -170,6 +184,7 @@ export class SimulatedStore {
   bringBack(number: number): void {
     this.drive(number).missing = false
     this.rows.get(number)?.set('online', 'none')
+    this.#backgroundDrives.get(number)?.load().catch(() => undefined)
   }
 
   drive(number: number): SimulatedDrive {
@@ -194,6 +209,7 @@ export class SimulatedStore {
       this.metadata.engine.addDrive({ number, io: this.drive(number).connect(), path: `/${String(number)}` })
     }
     this.#connectAll()
+    await this.run(this.localDrive(number).load())
     return number
   }
 
@@ -247,14 +263,16 @@ export class SimulatedStore {
     }
   }
 
-  /** Shard files on a drive: data id in hex -> path. */
-  shards(number: number): Map<string, string> {
-    const found = new Map<string, string>()
-    for (const { path } of this.drive(number).disk.files()) {
-      const match = /^shards\/.*?([0-9a-f]{32})[^/]*$/.exec(path)
-      if (match?.[1] !== undefined) found.set(match[1], path)
-    }
-    return found
+  /** The background thread's view of a drive. */
+  localDrive(number: number): LocalDrive {
+    const drive = this.#backgroundDrives.get(number)
+    if (drive === undefined) throw new RangeError(`no drive ${String(number)}`)
+    return drive
+  }
+
+  /** Shards on a drive, by data id in hex: files, and what the index of the segments names. */
+  shards(number: number): Map<string, ShardPlace> {
+    return shardPlaces(this.drive(number).disk, new SegmentIndex(this.#segments(number)), driveId(number))
   }
 
   /** Locations of all parts that metadata references. */
@@ -323,6 +341,7 @@ export class SimulatedStore {
 
   /** A process: workers in slots 0.., the background thread in the last one. */
   async #start(): Promise<void> {
+    this.#memories.clear()
     await this.#openMetadata()
     this.board = PinBoard.create(this.options.workers + 1)
     for (const [number, row] of this.rows) if (!this.drive(number).missing) row.set('online', 'none')
@@ -330,7 +349,9 @@ export class SimulatedStore {
     this.#makeBackground(this.options.workers)
     this.#connectAll()
     for (const drive of this.#backgroundDrives.values()) {
-      if (drive.readable) await this.run(drive.recover().catch(() => 0))
+      if (!drive.readable) continue
+      await this.run(drive.recover().catch(() => 0))
+      await this.run(drive.load().catch(() => undefined))
     }
   }
 
@@ -386,6 +407,14 @@ export class SimulatedStore {
     this.background = new Background(this.environment, throttle, this.options.background)
   }
 
+  #segments(number: number): SegmentsMemory {
+    const known = this.#memories.get(number)
+    if (known !== undefined) return known
+    const memory = createSegmentsMemory(1 << 14, 1024)
+    this.#memories.set(number, memory)
+    return memory
+  }
+
   /** Gives every thread its drives and sets, as metadata has them now. */
   #connectAll(): void {
     const { reader } = this.metadata.client()
@@ -396,13 +425,17 @@ export class SimulatedStore {
         (drive) => drive.state === 'member' && drive.set === gone?.set && drive.position === gone.position,
       )?.number
     }
-    const connect = (onDamage: (damage: Damage) => void, sets: Map<number, LocalSet>): Map<number, LocalDrive> => {
+    type OnDamage = (damage: Damage) => void
+    const connect = (onDamage: OnDamage, sets: Map<number, LocalSet>, loads = false): Map<number, LocalDrive> => {
       const mine = new Map<number, LocalDrive>()
       for (const { number, set, position, state } of records) {
         const row = this.rows.get(number)
         if (state !== 'member' || row === undefined) continue
         const io = this.drive(number).connect()
-        mine.set(number, new LocalDrive({ io, number, set, position, row, segments: { threshold: 0 } }))
+        const memory = this.#segments(number)
+        const { threshold } = this.options
+        const segments = { memory, loads, threshold, driveId: driveId(number), sealBytes: 60_000, ballastBytes: 4096 }
+        mine.set(number, new LocalDrive({ io, number, set, position, row, segments }))
       }
       for (const set of reader.sets()) {
         const drives = [...mine.values()].filter((drive) => drive.set === set.number)
@@ -413,7 +446,7 @@ export class SimulatedStore {
       return mine
     }
     for (const worker of this.workers) connect(worker.damage.report, worker.sets)
-    this.#backgroundDrives = connect(() => undefined, this.#backgroundSets)
+    this.#backgroundDrives = connect(() => undefined, this.#backgroundSets, true)
   }
 }
 

@@ -3,6 +3,7 @@
  *
  *   segments/<number>.seg    header of 64 bytes, then batches (batch.ts), each at a multiple of 8
  *   segments/<number>.hint   what a sealed segment holds (hint.ts)
+ *   segments/ballast         bytes that are given up when the drive is full, so that deletes can still be written
  *
  * Numbers are decimal, start at 1, grow over the life of a drive and are not used again while anything of that number
  * lies on it. Header, little-endian:
@@ -24,6 +25,7 @@ import { checksum64, checksum64Matches } from '../../native/hash.js'
 export const SEGMENT_VERSION = 1
 export const SEGMENT_HEADER_SIZE = 64
 export const SEGMENTS_DIRECTORY = 'segments'
+export const BALLAST_PATH = 'segments/ballast'
 /** A batch never begins beyond this offset, so that locations fit. */
 export const MAX_OFFSET: number = 2 ** 29 - 8
 export const MAX_SEGMENT_NUMBER: number = 2 ** 23 - 1

@@ -13,7 +13,14 @@ import type { DriveAccess } from '../local_drive.js'
 import { HintBuilder, HINT_HEADER_SIZE, openHint, type Hint } from './hint.js'
 import { type ScanResult, scanSegment } from './scan.js'
 import {
-  checkSegmentHeader, hintPath, parseSegmentName, SEGMENT_HEADER_SIZE, segmentPath, SEGMENTS_DIRECTORY, segmentSeed,
+  BALLAST_PATH,
+  checkSegmentHeader,
+  hintPath,
+  parseSegmentName,
+  SEGMENT_HEADER_SIZE,
+  segmentPath,
+  SEGMENTS_DIRECTORY,
+  segmentSeed,
 } from './segment_file.js'
 import type { SegmentIndex } from './segment_index.js'
 import { hintOps, sealOps } from './segment_writer.js'
@@ -38,10 +45,12 @@ export class SegmentLoader {
   readonly #drive: DriveAccess
   readonly #index: SegmentIndex
   readonly #driveId: string
+  readonly #ballastBytes: number
   readonly #report: LoadReport = { segments: 0, hinted: 0, records: 0, damaged: 0, unreadable: [] }
   #sinceTurn = 0
 
-  constructor(drive: DriveAccess, index: SegmentIndex, driveId: string) {
+  constructor(drive: DriveAccess, index: SegmentIndex, driveId: string, ballastBytes: number) {
+    this.#ballastBytes = ballastBytes
     this.#drive = drive
     this.#index = index
     this.#driveId = driveId
@@ -71,11 +80,26 @@ export class SegmentLoader {
       for (const number of numbers) if (!(await this.#loadHint(number))) unhinted.push(number)
       for (const number of unhinted) await this.#loadByScan(number)
       table.phase = 'loaded'
+      await this.#putBallast()
       return this.#report
     } catch (error) {
       table.phase = 'failed'
       throw error
     }
+  }
+
+  /** Made anew after it was given up, once there is room. A drive that has none keeps none. */
+  async #putBallast(): Promise<void> {
+    if (this.#ballastBytes === 0 || this.#drive.row.state !== 'online') return
+    const stat = this.#drive.io.run([{ op: 'stat', path: BALLAST_PATH }], QUIETLY)
+    if (await stat.then(() => true, () => false)) return
+    const { totalBytes, freeBytes } = this.#drive.health
+    if (totalBytes > 0 && freeBytes < 64 * this.#ballastBytes) return
+    const from = [Buffer.alloc(this.#ballastBytes)]
+    await this.#drive.io.run([
+      { op: 'open', path: BALLAST_PATH, mode: 'create' }, { op: 'write', file: LAST_OPENED, offset: 0, from },
+      { op: 'sync', file: LAST_OPENED }, { op: 'close', file: LAST_OPENED },
+    ], QUIETLY).catch(() => this.#drive.io.run([{ op: 'unlink', path: BALLAST_PATH }], QUIETLY)).catch(ignore)
   }
 
   async #names(): Promise<string[]> {

@@ -11,8 +11,10 @@
  * Invariants:
  * - One batch at a time; its syncedTo is where it begins, since everything before it was synced.
  * - After a failed write or sync the segment is never written to again, but for a full drive: then what the batch left
- *   is cut off first. The sync is not tried again.
- * - A record that is to replace one in another segment goes to a segment of a higher number (segment_index.ts).
+ *   is cut off first. The sync is not tried again. Tombstones that found no room are tried once more without the
+ *   ballast.
+ * - A record that is to replace another goes behind it: to the same segment or one of a higher number
+ *   (segment_index.ts says why).
  */
 import { type DataId, ShardError, type ShardHeader } from '../drive.js'
 import { IoError, type IoOp, LAST_OPENED } from '../io.js'
@@ -21,7 +23,14 @@ import { encodeShardHeader } from '../shard_file.js'
 import { encodeBatchHeader, encodeTombstone, padding } from './batch.js'
 import { HintBuilder } from './hint.js'
 import {
-  encodeSegmentHeader, hintPath, MAX_OFFSET, SEGMENT_HEADER_SIZE, segmentPath, SEGMENTS_DIRECTORY, segmentSeed,
+  BALLAST_PATH,
+  encodeSegmentHeader,
+  hintPath,
+  MAX_OFFSET,
+  SEGMENT_HEADER_SIZE,
+  segmentPath,
+  SEGMENTS_DIRECTORY,
+  segmentSeed,
 } from './segment_file.js'
 import type { SegmentIndex } from './segment_index.js'
 
@@ -53,9 +62,11 @@ export type NewRecord =
 interface Item {
   record: NewRecord
   bytes: number
-  /** Its segment has a higher number than this. */
-  above: number
+  /** Its segment has at least this number. */
+  notBelow: number
   background: boolean
+  /** Tried again after the ballast was given up. */
+  again: boolean
   /** How the record, now durable at (number, offset), is told to the index. */
   place: (number: number, offset: number, size: number) => void
   resolve: () => void
@@ -106,7 +117,7 @@ export class SegmentWriter {
    * Rejects with ShardError, or RangeError when the header cannot be written.
    */
   append(
-    record: NewRecord, above: number, background: boolean, place: Item['place'],
+    record: NewRecord, notBelow: number, background: boolean, place: Item['place'],
   ): Promise<void> {
     return new Promise((resolve, reject) => {
       const bytes = record.kind === 'tombstone' ? 40 : record.cells.reduce((sum, cell) => sum + cell.length, 128)
@@ -116,7 +127,7 @@ export class SegmentWriter {
         return
       }
       this.#queuedBytes += bytes
-      this.#queue.push({ record, bytes, above, background, place, resolve, reject })
+      this.#queue.push({ record, bytes, notBelow, background, again: false, place, resolve, reject })
       this.#pump ??= this.#run().finally(() => { this.#pump = undefined })
     })
   }
@@ -132,8 +143,9 @@ export class SegmentWriter {
     await Promise.all(this.#sealing)
   }
 
-  /** Seals the active segment; what is appended from now on goes to another. Call while nothing is being appended. */
+  /** Seals the active segment, once nothing waits; what is appended from now on goes to another. */
   async roll(): Promise<void> {
+    await this.#pump
     const active = this.#active
     this.#active = undefined
     if (active !== undefined) this.#seal(active)
@@ -150,20 +162,20 @@ export class SegmentWriter {
         if (batch.items.length > 0) await this.#commit(segment, batch)
       } catch (error) {
         // No segment could be made: everything that waits would meet the same.
-        for (const item of this.#queue.splice(0)) this.#fail(item, error)
+        await this.#failAll(this.#queue.splice(0), error)
       }
     }
   }
 
-  /** The active segment, or the next one, above what the item replaces. */
+  /** The active segment, or the next one, not below that of what the item replaces. */
   async #segmentFor(item: Item | undefined): Promise<OpenSegment> {
     const { sealBytes, sealRecords } = this.#options
-    const above = item?.above ?? 0
+    const notBelow = item?.notBelow ?? 0
     for (;;) {
       const active = this.#active
       if (active !== undefined) {
         const full = active.end >= sealBytes || active.hint.count >= sealRecords
-        if (!full && active.number > above) {
+        if (!full && active.number >= notBelow) {
           if (active.end >= sealBytes * 0.75 || active.hint.count >= sealRecords * 0.75) this.#prepareNext()
           return active
         }
@@ -223,7 +235,7 @@ export class SegmentWriter {
     while (this.#queue.length > 0) {
       const item = this.#queue[0] as Item
       const fits = batch.length + item.bytes <= this.#options.batchBytes && batch.parts.length < BATCH_PARTS
-      if ((batch.items.length > 0 && !fits) || item.above >= segment.number) break
+      if ((batch.items.length > 0 && !fits) || item.notBelow > segment.number) break
       this.#queue.shift()
       const problem = this.#refusal(item)
       if (problem !== undefined) {
@@ -256,7 +268,7 @@ export class SegmentWriter {
       ], { background })
     } catch (error) {
       await this.#afterFailure(segment, error)
-      for (const { item } of batch.items) this.#fail(item, error)
+      await this.#failAll(batch.items.map(({ item }) => item), error)
       return
     }
     segment.end += batch.length
@@ -288,6 +300,18 @@ export class SegmentWriter {
     }
     if (this.#active === segment) this.#active = undefined
     void this.#drive.io.run([{ op: 'close', file: segment.file }], DEADLINE).catch(ignore)
+  }
+
+  /** Deletes make room in the end, so on a full drive they may use what is kept for them. */
+  async #failAll(items: readonly Item[], error: unknown): Promise<void> {
+    const full = error instanceof ShardError && error.code === 'driveFull'
+    const again = full ? items.filter(({ record, again: tried }) => record.kind === 'tombstone' && !tried) : []
+    if (again.length > 0) {
+      await this.#drive.io.run([{ op: 'unlink', path: BALLAST_PATH }], DEADLINE).catch(ignore)
+      for (const item of again) item.again = true
+      this.#queue.unshift(...again)
+    }
+    for (const item of items) if (!again.includes(item)) this.#fail(item, error)
   }
 
   #fail(item: Item, error: unknown): void {

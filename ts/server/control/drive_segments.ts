@@ -10,6 +10,9 @@ import { createSegmentsMemory, SegmentTable } from '../../drive/segments/segment
 import type { DriveRecord } from '../../meta/schema.js'
 import type { Logger } from '../log.js'
 
+/** Room for some ten thousand deletes of small shards on a full drive. */
+const BALLAST = 2 ** 20
+
 export interface LoadableDrive {
   path: string
   record: DriveRecord
@@ -47,7 +50,7 @@ export class DriveSegments {
   /** The drive with its segments, to recover and load it. */
   open({ record, io, row }: LoadableDrive): LocalDrive {
     const { number, set, position, driveId } = record
-    const segments = { memory: this.memory(number), loads: true, driveId }
+    const segments = { memory: this.memory(number), loads: true, driveId, ballastBytes: BALLAST }
     return new LocalDrive({ io, row, number, set, position, segments })
   }
 
