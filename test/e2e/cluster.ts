@@ -35,10 +35,9 @@ export class TestCluster {
     return cluster
   }
 
-  /** One more node, a voter when it resolves. */
-  async add(): Promise<ClusterNode> {
+  /** One more node, a voter when it resolves; the first may be on drives that hold a store. */
+  async add(place: ReturnType<typeof makeDrives> = makeDrives(2)): Promise<ClusterNode> {
     const id = this.nodes.length + 1
-    const place = makeDrives(2)
     const port = await freePort()
     const proxy = await TcpProxy.to(() => ({ host: '127.0.0.1', port }))
     const name = `node-${String(id)}`
@@ -46,7 +45,7 @@ export class TestCluster {
     if (first !== undefined) {
       copyFileSync(join(first.place.folder, 'cluster-secret'), join(place.folder, 'cluster-secret'))
       const { host, port: at } = proxy.address
-      await this.#member({ action: 'addNode', name, address: `${host}:${String(at)}` })
+      await this.member({ action: 'addNode', name, address: `${host}:${String(at)}` })
     }
     const node = { id, name, place, port, proxy } as ClusterNode
     node.server = await this.#run(node)
@@ -144,11 +143,11 @@ export class TestCluster {
     const peer = (await this.report(first)).status.replica?.peers.find((one) => one.id === id)
     if (peer?.role === 'voter') return true
     // Refused until it has caught up.
-    await this.#member({ action: 'promote', node: id }).catch(() => undefined)
+    await this.member({ action: 'promote', node: id }).catch(() => undefined)
     return false
   }
 
-  async #member(body: object): Promise<unknown> {
+  async member(body: object): Promise<unknown> {
     return (await this.leader()).server.admin('POST', '/admin/v1/metadata', body)
   }
 }

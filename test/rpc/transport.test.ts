@@ -80,7 +80,7 @@ test('a node with another secret is refused by both sides, in so many words', as
   await until(() => (a.transport.state()[0]?.trouble ?? '').includes('the cluster secrets differ'))
   await assert.rejects(b.transport.probe(a.transport.address), { name: 'Refusal', code: 'wrong-secret' })
   assert.ok((b.transport.refused.get('wrong-secret') ?? 0) > 0)
-  assert.deepEqual([a.ups, b.ups], [[], []])
+  assert.deepEqual([a.ups, b.ups], [['-2'], []], 'the refusal is told once')
 })
 
 test('a node of another cluster is refused by name; one without a cluster is not', async () => {

@@ -13,7 +13,7 @@
  */
 import type { Connection } from './connection.js'
 import type { Environment } from './environment.js'
-import { RpcError } from './errors.js'
+import { Refusal, RpcError } from './errors.js'
 import { MAX_NAME } from './message.js'
 import type { RpcMessage } from './message.js'
 
@@ -40,7 +40,7 @@ export interface LinkOptions {
   limits: LinkLimits
   /** Starts an attempt; `settled` is called once when it is open or has failed. Returns what gives it up. */
   dial: (address: PeerAddress, settled: (error: Error | undefined) => void) => () => void
-  /** There is a connection now, or there is none any more. */
+  /** There is a connection now, or there is none any more, or the peer refuses one for a new reason. */
   changed: (up: boolean, why: string) => void
 }
 
@@ -211,7 +211,9 @@ export class Link {
     this.#giveUp = this.#options.dial(this.#address, (error) => {
       this.#giveUp = undefined
       if (error === undefined || this.#closed || this.connection !== undefined) return
+      const news = error instanceof Refusal && error.message !== this.#lastError
       this.#lastError = error.message
+      if (news) this.#options.changed(false, error.message)
       this.#pause()
     })
   }

@@ -9,7 +9,8 @@ import { MAX_SET } from '../../layout/targets.js'
 import { parseAddress } from '../../rpc/transport.js'
 import type { ServerState } from '../control/state.js'
 import { ChannelError } from '../threads/channel.js'
-import type { MemberAction } from '../threads/replica.js'
+import { memberAction } from '../rpc/node_calls.js'
+import type { MemberAction } from '../rpc/node_calls.js'
 import { AdminError } from './admin_server.js'
 import type { AdminAnswer, AdminRoute } from './admin_server.js'
 import type { MetadataReport } from './api.js'
@@ -27,13 +28,9 @@ const setBody = z.strictObject({
 const metadataBody = z.discriminatedUnion('action', [
   z.strictObject({ action: z.literal('backup'), path: z.string().min(1).max(4096) }),
   z.strictObject({ action: z.literal('enableCollection') }),
-  z.strictObject({
-    action: z.literal('addNode'),
-    name: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/),
-    address: z.string().max(255),
-  }),
-  z.strictObject({ action: z.enum(['removeNode', 'promote', 'transferLeadership']), node: z.int().min(1) }),
 ])
+const anyAction = z.looseObject({ action: z.string() })
+const MEMBER_ACTIONS = ['addNode', 'removeNode', 'promote', 'transferLeadership']
 
 /** Why the state of a set cannot be changed, in an operator's words. */
 const SET_PROBLEMS: Partial<Record<PlacementErrorCode, string>> = {
@@ -105,12 +102,14 @@ export function adminRoutes(state: ServerState): ReadonlyMap<string, AdminRoute>
     [
       'POST /admin/v1/metadata',
       async (body) => {
+        if (MEMBER_ACTIONS.includes(parse(anyAction, body).action)) {
+          return ok({ node: await changeMembers(needReplica(state), parse(memberAction, body)) })
+        }
         const wanted = parse(metadataBody, body)
         if (wanted.action === 'enableCollection') {
           await state.enableCollection()
           return DONE
         }
-        if (wanted.action !== 'backup') return ok({ node: await changeMembers(needReplica(state), wanted) })
         if (!isAbsolute(wanted.path))
           throw new AdminError(400, 'path: expected an absolute path of a directory that does not exist yet')
         if (!state.startBackup(wanted.path)) throw new AdminError(409, 'a backup is running')

@@ -6,7 +6,7 @@ import type { BackupReport, ClusterView, DigestReport, DriveReport, SetReport, S
 import type { Config } from '../config/settings.js'
 import type { MetricsSnapshot } from '../metrics/worker_metrics.js'
 import type { MetadataThread } from '../threads/metadata_thread.js'
-import type { MemberAction } from '../threads/replica.js'
+import type { MemberAction } from '../rpc/node_calls.js'
 import type { DriveRegistry } from './drive_registry.js'
 import type { Pools } from './pools.js'
 

@@ -3,6 +3,7 @@
  *
  *   join     a new node brings its drives: the operator has named it before (`add-node`)
  *   status   what this node's metadata engine says of itself: the leader's answer names everybody's progress
+ *   members  an operator's wish concerning the group, for the leader, who alone can say why not
  */
 import { z } from 'zod'
 
@@ -12,6 +13,21 @@ import { RpcError } from '../../rpc/errors.js'
 
 export const JOIN = 'join'
 export const STATUS = 'status'
+export const MEMBERS = 'members'
+
+/** What an operator asks of the group. */
+export type MemberAction =
+  | { action: 'addNode'; name: string; address: string }
+  | { action: 'removeNode' | 'promote' | 'transferLeadership'; node: number }
+
+export const memberAction: z.ZodType<MemberAction> = z.discriminatedUnion('action', [
+  z.strictObject({
+    action: z.literal('addNode'),
+    name: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/),
+    address: z.string().max(255),
+  }),
+  z.strictObject({ action: z.enum(['removeNode', 'promote', 'transferLeadership']), node: z.int().min(1) }),
+])
 
 export interface JoinRequest {
   name: string
@@ -51,8 +67,14 @@ export function decodeJoinAnswer(body: Uint8Array): JoinAnswer {
 }
 
 /** Answers calls of other nodes. Rejects with RpcError. */
-export async function answerCall(engine: MetadataEngine, name: string, body: Uint8Array): Promise<Uint8Array> {
+export async function answerCall(
+  engine: MetadataEngine,
+  name: string,
+  body: Uint8Array,
+  changeMembers: (wish: MemberAction) => Promise<number>,
+): Promise<Uint8Array> {
   try {
+    if (name === MEMBERS) return encodeBody(await changeMembers(parse(memberAction, body)))
     if (name === JOIN) return encodeBody(await join(engine, parse(joinRequest, body)))
     if (name === STATUS) return encodeBody(await engine.status())
   } catch (error) {

@@ -6,7 +6,8 @@ import type { ClientConnection } from '../../meta/engine_port.js'
 import type { MetadataStatus } from '../../meta/engine.js'
 import type { MetricsSnapshot } from '../metrics/worker_metrics.js'
 import { Channel } from './channel.js'
-import type { ClusterReport, MemberAction } from './replica.js'
+import type { MemberAction } from '../rpc/node_calls.js'
+import type { ClusterReport } from './replica.js'
 import type {
   MetadataDrive,
   MetadataNotices,

@@ -22,7 +22,8 @@ import type { MetricsSnapshot } from '../metrics/worker_metrics.js'
 import { addThreadMetrics } from '../metrics/worker_metrics.js'
 import { Channel } from './channel.js'
 import { changeMembers, groupStatus, openReplicaHere } from './replica.js'
-import type { ClusterReport, MemberAction, Replica, ReplicaData } from './replica.js'
+import type { MemberAction } from '../rpc/node_calls.js'
+import type { ClusterReport, Replica, ReplicaData } from './replica.js'
 
 export interface MetadataDrive {
   number: number

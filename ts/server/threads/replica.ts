@@ -13,7 +13,8 @@ import { RpcError } from '../../rpc/errors.js'
 import { Transport, showAddress } from '../../rpc/transport.js'
 import type { PeerIdentity, PeerState, Security } from '../../rpc/transport.js'
 import type { Logger } from '../log.js'
-import { STATUS, answerCall, encodeBody } from '../rpc/node_calls.js'
+import { MEMBERS, STATUS, answerCall, encodeBody } from '../rpc/node_calls.js'
+import type { MemberAction } from '../rpc/node_calls.js'
 
 export interface ReplicaData {
   nodeId: number
@@ -29,14 +30,10 @@ export interface ReplicaData {
   peers: { id: number; address: string }[]
 }
 
-/** What an operator asks of the group. */
-export type MemberAction =
-  | { action: 'addNode'; name: string; address: string }
-  | { action: 'removeNode' | 'promote' | 'transferLeadership'; node: number }
-
 /** All metadata is in one group for now. */
 const GROUP = 0
 const STATUS_MS = 5_000
+const CHANGE_MS = 45_000
 /** For the feature level of a store that has only just become replicated. */
 const ADD_RETRY_MS = 500
 const ADD_TRIES = 20
@@ -66,7 +63,10 @@ export async function openReplicaHere(
       messages: (from, channel, payloads) => {
         if (channel === GROUP && here.engine !== undefined) network.receive(from, payloads)
       },
-      call: async (_from, name, body) => answerCall(needEngine(), name, body),
+      call: async (_from, name, body) => {
+        const engine = needEngine()
+        return answerCall(engine, name, body, (wish) => changeMembersHere(engine, wish))
+      },
       answer: (from, question) => {
         if (groupOf(question) !== GROUP) throw new Error('no such group')
         return network.answer(from, question)
@@ -114,8 +114,19 @@ function admit(engine: ReplicatedEngine, peer: PeerIdentity): string {
   }
 }
 
-/** Carries out an operator's wish. Rejects with MetadataError. Answers with the id of the node. */
-export async function changeMembers({ engine }: Replica, wish: MemberAction): Promise<number> {
+/**
+ * Carries out an operator's wish, by way of the leader. Rejects with MetadataError or RpcError. Answers with the id of
+ * the node.
+ */
+export async function changeMembers({ engine, transport }: Replica, wish: MemberAction): Promise<number> {
+  const { leader } = engine
+  if (leader === 0) throw new MetadataError('unavailable', 'no leader is known')
+  if (leader === engine.id) return changeMembersHere(engine, wish)
+  const answer = await transport.call(leader, MEMBERS, encodeBody(wish), CHANGE_MS)
+  return Number(JSON.parse(Buffer.from(answer).toString('utf8')))
+}
+
+async function changeMembersHere(engine: ReplicatedEngine, wish: MemberAction): Promise<number> {
   if (wish.action === 'addNode') return addNode(engine, wish.name, wish.address)
   const { node } = wish
   if (wish.action === 'promote') await engine.promote(node)
