@@ -7,8 +7,10 @@
  * of version 2.
  *
  * Opening applies the tail rules: a bad spot below the highest valid `syncedTo` is corruption (LogCorrupt, the copy
- * is doubtful); above it is an unacknowledged tail, and the log ends at the first bad frame. What remains is synced
- * once more before anything is built on it, and appending starts in a new file, so nothing is ever overwritten.
+ * is doubtful); above it is an unacknowledged tail, and the log ends at the first bad frame. A good frame above it may
+ * be there in the page cache alone, after a sync that failed, so that syncing it again proves nothing: it is written
+ * again, at its offset, as the first of a new file, and whoever reads both takes the later. Appending always starts in
+ * a new file, so nothing is ever overwritten.
  *
  * Invariants:
  * - `append` resolves when the frame is durable. A failed write or sync is final: every later call rejects.
@@ -23,7 +25,7 @@ import { encodeFrame, encodeHardState, FILE_COMMANDS, FILE_HEADER, FILE_REPLICAT
 import type { FileHeader, LogRecord } from './frame.js'
 import { isEntry, LogCorrupt, LogIndex } from './log_index.js'
 import type { FileInfo, LogHardState } from './log_index.js'
-import { fileName, listFiles, prepareFile, readFile, removeFiles, syncFile } from './log_file.js'
+import { fileName, listFiles, prepareFile, readFile, removeFiles } from './log_file.js'
 import type { OpenFile, ReadFile } from './log_file.js'
 
 export interface LogOptions {
@@ -87,6 +89,11 @@ export class CommandLog {
     /** Offset of the first bad spot, when one was found. */
     let badAt: number | undefined
     const empty: string[] = []
+    /** The last file that has frames, and those behind it. */
+    let waiting: ReadFile[] = []
+    const take = (): void => {
+      for (const file of waiting) badAt = log.#takeFile(file, badAt)
+    }
     for (const number of numbers) {
       const file = await readFile(io, directory, number)
       if (typeof file === 'string') throw new LogCorrupt(`${fileName(number)}: ${file}`)
@@ -99,16 +106,23 @@ export class CommandLog {
         empty.push(fileName(number))
         continue
       }
-      badAt = log.#takeFile(file, badAt)
+      const base = file.frames[0]?.offset
+      if (base !== undefined) {
+        cutFrom(waiting, base)
+        take()
+        waiting = []
+      }
+      waiting.push(file)
     }
+    const unproved = cutFrom(waiting, syncedTo)
+    take()
     if (badAt !== undefined && badAt < syncedTo) {
       throw new LogCorrupt(`damage at offset ${String(badAt)}, acknowledged up to ${String(syncedTo)}`)
     }
     await removeFiles(io, directory, empty)
-    const tail = log.#index.files.at(-1)
-    if (tail !== undefined) await syncFile(io, directory, tail.number)
     log.#syncedTo = log.#offset
     await log.#prepareAhead()
+    if (unproved.length > 0) await log.append(unproved)
     return log
   }
 
@@ -333,4 +347,14 @@ export class CommandLog {
     const header: FileHeader = { version, number: this.#nextNumber++, seed: randomInt(1, 2 ** 47) }
     return prepareFile(this.#io, this.#directory, header, this.#options.fileSize, background)
   }
+}
+
+/** Takes the frames at and behind an offset out of these files; their records. */
+function cutFrom(files: readonly ReadFile[], offset: number): LogRecord[] {
+  const cut: LogRecord[] = []
+  for (const file of files) {
+    for (const frame of file.frames) if (frame.offset >= offset) cut.push(...frame.records)
+    file.frames = file.frames.filter((frame) => frame.offset < offset)
+  }
+  return cut
 }

@@ -86,16 +86,6 @@ export async function prepareFile(
   return { header, handle, size: Math.max(size, FILE_HEADER) }
 }
 
-/** Makes what a file holds durable, whoever wrote it. */
-export async function syncFile(io: DriveIo, directory: string, number: number): Promise<void> {
-  const path = `${directory}/${fileName(number)}`
-  await io.run([
-    { op: 'open', path, mode: 'write' },
-    { op: 'sync', file: LAST_OPENED },
-    { op: 'close', file: LAST_OPENED },
-  ])
-}
-
 export async function removeFiles(io: DriveIo, directory: string, names: readonly string[]): Promise<void> {
   if (names.length === 0) return
   const unlinks = names.map((name): IoOp => ({ op: 'unlink', path: `${directory}/${name}` }))

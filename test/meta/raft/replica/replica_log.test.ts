@@ -44,6 +44,27 @@ function plain(list: readonly Entry[]): string[] {
   )
 }
 
+/**
+ * A process that ends with a failed sync, and one that opens what it finds in the page cache: that must be durable
+ * then.
+ */
+async function afterFailedSync(log: CommandLog, drive: SimulatedDrive): Promise<CommandLog> {
+  if (log.firstIndex === 0) log.startAt(1)
+  const clear = drive.addFault({ op: 'sync', background: false, fault: { error: 'EIO' } })
+  await assert.rejects(append(log, step({ entries: entries(log.lastIndex + 1, 2, log.lastTerm + 1) })), IoError)
+  clear()
+  drive.kill()
+  const again = await CommandLog.open(drive.connect(), DIRECTORY, OPTIONS)
+  if (again.firstIndex === 0) again.startAt(1)
+  const before = plain(await readAll(again))
+  drive.powerCut()
+  const last = await CommandLog.open(drive.connect(), DIRECTORY, OPTIONS)
+  if (last.firstIndex === 0) last.startAt(1)
+  const found = plain(await readAll(last))
+  assert.deepEqual(found, before)
+  return last
+}
+
 /** What a log should hold: the meaning of host records, said once more. */
 class Model {
   hardState: RecoveredLog['hardState'] | undefined
@@ -134,6 +155,18 @@ describe('the log of a replica', () => {
       )
       if (!shows(model)) model = going
       assert.ok(log.firstIndex <= Math.max(released, model.before.index) + 1, text)
+    }
+  })
+
+  it(`builds only on what is durable, after a sync that failed (seed ${String(SEED)})`, async () => {
+    for (let seed = SEED; seed < SEED + 40; seed++) {
+      const drive = new SimulatedDrive(new SimulatedDisk(), { random: seededRandom(seed) })
+      let log = await CommandLog.create(drive.connect(), DIRECTORY, 1, OPTIONS)
+      await drive.connect().run([{ op: 'syncDir', path: '.' }])
+      for (let life = 0; life < 4; life++) {
+        log = await afterFailedSync(log, drive)
+        await append(log, step({ entries: entries(log.lastIndex + 1, 2, log.lastTerm + 1) }))
+      }
     }
   })
 
