@@ -56,6 +56,8 @@ export interface SimulatedDriveOptions {
   threads?: number
   /** Batches waiting at most, per queue (default 256): beyond it EAGAIN. */
   queueLength?: number
+  /** Calls `run` in a later turn: the event loop's by default, or a simulation's. */
+  turn?: (run: () => void) => void
 }
 
 interface ActiveRule extends FaultRule {
@@ -71,6 +73,7 @@ export class SimulatedDrive {
   readonly timer: Timer
   readonly threads: number
   readonly queueLength: number
+  readonly turn: (run: () => void) => void
   /** Every change fails with EROFS. */
   readOnly = false
   /** Paths are not there (ENOENT), open files fail with EIO. */
@@ -91,6 +94,7 @@ export class SimulatedDrive {
     this.timer = options.timer ?? realTimer
     this.threads = options.threads ?? 2
     this.queueLength = options.queueLength ?? 256
+    this.turn = options.turn ?? ((run): void => void setImmediate(run))
   }
 
   connect(): SimulatedIo {
@@ -314,7 +318,7 @@ export class SimulatedIo implements DriveIo {
     }
     if (this.#stepping || this.#dead || this.#running.length === 0) return
     this.#stepping = true
-    setImmediate(() => { this.#step() })
+    this.#drive.turn(() => { this.#step() })
   }
 
   #step(): void {

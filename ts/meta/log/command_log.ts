@@ -100,6 +100,7 @@ export class CommandLog {
       if (file.header.version === FILE_REPLICATED && options.replicated !== true) {
         throw new LogCorrupt(`${fileName(number)} belongs to the log of a replica`)
       }
+      if (file.broken) throw new LogCorrupt(`${fileName(number)} has damage before a good frame`)
       log.#nextNumber = number + 1
       syncedTo = Math.max(syncedTo, file.syncedTo)
       if (file.frames.length === 0 && !file.rest) {
@@ -179,6 +180,7 @@ export class CommandLog {
     let timer: NodeJS.Timeout | undefined
     const late = new Promise<never>((_, reject) => {
       timer = setTimeout(() => { reject(new IoError('ETIMEDOUT', -1, 'append')) }, this.#options.deadlineMs)
+      timer.unref()
     })
     try {
       await Promise.race([work, late])
@@ -213,12 +215,21 @@ export class CommandLog {
   }
 
   #check(records: readonly LogRecord[]): void {
+    // What may come next once an entry of this frame has come; another write may replace part of the one before it.
     let expected: number | undefined
+    let lowest = this.#index.first
     for (const record of records) {
+      const { index } = record
+      const replaces = this.#options.replicated === true && expected !== undefined && index >= lowest
       const inside = expected !== undefined && isEntry(record)
-      const fits = inside ? record.index === expected : this.#index.refusal(record) === undefined
-      if (!fits) throw new Error(this.#index.refusal(record) ?? `record ${String(record.index)} is out of order`)
-      if (isEntry(record) || record.type === RECORD_START) expected = record.index + 1
+      const refusal = inside
+        ? index === expected || (replaces && index < (expected ?? 0))
+          ? undefined
+          : `record ${String(index)} is out of order`
+        : this.#index.refusal(record)
+      if (refusal !== undefined) throw new Error(refusal)
+      if (record.type === RECORD_START) lowest = index + 1
+      if (isEntry(record) || record.type === RECORD_START) expected = index + 1
     }
   }
 

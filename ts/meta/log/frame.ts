@@ -197,6 +197,8 @@ export interface ParsedFile {
   syncedTo: number
   /** True when bytes other than zero lie behind the last of `frames`. */
   rest: boolean
+  /** True when a valid frame lies there: frames are written one at a time, so what is bad before it was durable. */
+  broken: boolean
 }
 
 /** Everything that a log file says. `bytes` is the whole file, its header already decoded. */
@@ -204,6 +206,7 @@ export function parseFile(bytes: Buffer, seed: number): ParsedFile {
   const frames: Frame[] = []
   let at = FILE_HEADER
   let syncedTo = 0
+  let broken = false
   for (let frame = decodeFrame(bytes, at, seed); frame !== undefined; frame = decodeFrame(bytes, at, seed)) {
     const expected = frames.at(-1)
     if (expected !== undefined && frame.offset !== expected.offset + expected.size) break
@@ -213,9 +216,11 @@ export function parseFile(bytes: Buffer, seed: number): ParsedFile {
   }
   for (let found = bytes.indexOf(FRAME_MAGIC, at); found >= 0; found = bytes.indexOf(FRAME_MAGIC, found + 1)) {
     const frame = found % ALIGN === 0 ? decodeFrame(bytes, found, seed) : undefined
-    if (frame !== undefined) syncedTo = Math.max(syncedTo, frame.syncedTo)
+    if (frame === undefined) continue
+    syncedTo = Math.max(syncedTo, frame.syncedTo)
+    broken = true
   }
-  return { frames, syncedTo, rest: !isZero(bytes, at) }
+  return { frames, syncedTo, rest: !isZero(bytes, at), broken }
 }
 
 function isZero(bytes: Buffer, from: number): boolean {

@@ -7,6 +7,7 @@ import type { LogOptions } from '../../../../ts/meta/log/command_log.js'
 import { encodeFileHeader, encodeFrame, RECORD_COMMANDS } from '../../../../ts/meta/log/frame.js'
 import type { Entry } from '../../../../ts/meta/raft/core/types.js'
 import type { LogRecord, RecoveredLog } from '../../../../ts/meta/raft/host/environment.js'
+import { systemClock } from '../../../../ts/meta/raft/replica/engine_settings.js'
 import { recoverLog, ReplicaLog, toEntry, toFrameRecords } from '../../../../ts/meta/raft/replica/replica_log.js'
 import { randomInteger, seededRandom } from '../../../../ts/util/random.js'
 import type { Random } from '../../../../ts/util/random.js'
@@ -207,7 +208,12 @@ describe('the log of a replica', () => {
     const disk = new SimulatedDisk()
     const io = new SimulatedDrive(disk).connect()
     const log = await CommandLog.create(io, DIRECTORY, 1, OPTIONS)
-    const replica = new ReplicaLog(0, { append: (records) => log.append(records), release: () => undefined }, 1)
+    const replica = new ReplicaLog(
+      0,
+      { append: (records) => log.append(records), release: () => undefined },
+      systemClock,
+      1,
+    )
     await new Promise<void>((resolve, reject) => {
       replica.write([step({ entries: entries(1, 3, 1) })], (error) => { if (error) reject(error); else resolve() })
     })

@@ -24,12 +24,12 @@ export class SimLog implements DurableLog {
   entries: Entry[] = [];
   /** Released entries that a power loss may bring back. */
   private released: { readonly before: EntryId; readonly entries: readonly Entry[] } | undefined = undefined;
-  private pending: readonly LogRecord[] | undefined = undefined;
+  protected pending: readonly LogRecord[] | undefined = undefined;
   failed = false;
   faults: DiskFaults;
-  private readonly scheduler: Scheduler;
-  private readonly random: Random;
-  private readonly process: Process;
+  protected readonly scheduler: Scheduler;
+  protected readonly random: Random;
+  protected readonly process: Process;
 
   constructor(
     base: RecoveredLog,
@@ -44,6 +44,11 @@ export class SimLog implements DurableLog {
     this.random = random;
     this.process = process;
     this.faults = faults;
+  }
+
+  /** No more faults. */
+  calm(): void {
+    this.faults = { latency: 500, errors: 0, hangs: 0 };
   }
 
   recovered(): RecoveredLog {

@@ -7,6 +7,7 @@
  *   --minutes N   run fresh seeds for so long
  *   --mutants     bring back known bugs one by one, and say within how many seeds each is found
  *   --only TEXT   of the mutants, only those whose name holds this text
+ *   --logs        the nodes' logs are real ones, over simulated disks that tear, lose, flip and fail
  *   --twice       run every seed twice and compare the hashes of the runs (otherwise one in twenty)
  *
  * A failing seed prints what failed and the command that repeats it. Ends with a line of totals; exit code 1
@@ -14,7 +15,7 @@
  */
 import { parseArgs } from 'node:util';
 import { mutants, type Mutant } from './mutants.js';
-import { simulate, type SimResult } from './simulation.js';
+import { simulate, simulateWithLogs, type SimResult } from './simulation.js';
 
 const { values: given } = parseArgs({
   options: {
@@ -25,6 +26,7 @@ const { values: given } = parseArgs({
     mutants: { type: 'boolean', default: false },
     only: { type: 'string' },
     twice: { type: 'boolean', default: false },
+    logs: { type: 'boolean', default: false },
   },
 });
 
@@ -42,10 +44,11 @@ const onlyOne = given.seed !== undefined && given.seeds === undefined && minutes
 const seeds = onlyOne ? 1 : number(given.seeds, minutes === undefined ? 100 : Infinity);
 
 /** Runs a seed; now and then twice, to see that it does the same. */
-function run(seed: number): SimResult {
-  const result = simulate(seed, events);
+async function run(seed: number): Promise<SimResult> {
+  const one = given.logs ? simulateWithLogs : simulate;
+  const result = await one(seed, events);
   if (result.failure !== undefined || !(given.twice || onlyOne || seed % 20 === 0)) return result;
-  const again = simulate(seed, events);
+  const again = await one(seed, events);
   if (again.hash === result.hash) return result;
   return {
     ...result,
@@ -54,7 +57,7 @@ function run(seed: number): SimResult {
   };
 }
 
-function search(): number {
+async function search(): Promise<number> {
   const counters = new Map<string, number>();
   const started = Date.now();
   let total = 0;
@@ -62,13 +65,13 @@ function search(): number {
   let done = 0;
   for (; done < seeds; done++) {
     if (minutes !== undefined && Date.now() - started > minutes * 60_000) break;
-    const result = run(first + done);
+    const result = await run(first + done);
     total += result.events;
     for (const [name, count] of result.counters) counters.set(name, (counters.get(name) ?? 0) + count);
     if (result.failure === undefined) continue;
     failed++;
     console.log(`seed ${result.seed} failed after ${result.events} events:\n${result.failure}`);
-    console.log(`again: npm run sim -- --seed ${result.seed} --events ${events}\n`);
+    console.log(`again: npm run sim -- --seed ${result.seed} --events ${events}${given.logs ? ' --logs' : ''}\n`);
   }
   const seconds = (Date.now() - started) / 1000;
   const seen = [...counters]
@@ -104,5 +107,5 @@ if (given.mutants) {
   console.log(`${killed} of ${hunted.length} mutants killed`);
   process.exitCode = killed === hunted.length ? 0 : 1;
 } else {
-  process.exitCode = search() === 0 ? 0 : 1;
+  process.exitCode = (await search()) === 0 ? 0 : 1;
 }

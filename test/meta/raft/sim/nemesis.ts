@@ -7,6 +7,7 @@
 import type { ConfChange, ConfChangeOp } from '../../../../ts/meta/raft/core/confchange.js';
 import { NO_DATA, type NodeId } from '../../../../ts/meta/raft/core/types.js';
 import type { SimNode } from './node.js';
+import { RealLog } from './real_log.js';
 import type { Random } from './random.js';
 import type { Simulation } from './simulation.js';
 
@@ -50,7 +51,7 @@ export class Nemesis {
     if (random.permille(nemesis.crash)) this.crash(this.victim(nodes), false);
     if (random.permille(nemesis.power)) this.powerLoss(nodes);
     for (const down of nodes) {
-      if (!down.up && random.permille(nemesis.restart)) this.restart(down);
+      if (!down.up && !down.opening && random.permille(nemesis.restart)) this.restart(down);
     }
     if (random.permille(nemesis.pause)) this.pause(random.pick(nodes));
     if (random.permille(nemesis.partition)) this.partition(nodes.map((one) => one.id));
@@ -58,6 +59,8 @@ export class Nemesis {
     if (random.permille(nemesis.membership)) this.changeMembership();
     if (random.permille(nemesis.transfer)) this.transfer();
     if (random.permille(nemesis.loseDisk)) this.loseDisk(random.pick(nodes));
+    const { bitFlips } = this.simulation.options;
+    if (bitFlips > 0 && random.permille(bitFlips)) this.flipBit(random.pick(nodes));
   }
 
   /** Often one that is installing a snapshot: there is most to break. */
@@ -140,22 +143,40 @@ export class Nemesis {
 
   /** For good: the node is replaced by others under new ids. */
   private loseDisk(node: SimNode): void {
-    const leader = this.simulation.leader();
-    const config = leader?.raft?.tracker.config;
-    if (config === undefined || leader === node) return;
-    // A change on its way may give the vote of the lost member more weight than it has now.
-    if ([...this.simulation.nodes.values()].some(holdsConfChange)) return;
-    const halves = [config.incoming, config.outgoing];
-    const spare = halves.every((half) => {
-      const alive = half.filter(
-        (id) => id !== node.id && this.simulation.nodes.get(id)?.lost === false,
-      ).length;
-      return half.length === 0 || 2 * alive > half.length + 1;
-    });
-    if (!spare) return;
+    if (!this.canSpare(node)) return;
     this.count('lost disk');
     node.crash(true);
     node.lost = true;
+  }
+
+  /** In what was known to be durable; found when the node starts again. */
+  private flipBit(node: SimNode): void {
+    if (!(node.log instanceof RealLog) || node.opening || !this.canSpare(node) || !node.log.flip()) return;
+    this.count('bit flipped');
+    node.crash(this.random.permille(500));
+    node.doubtful = true;
+    node.start();
+  }
+
+  private canSpare(node: SimNode): boolean {
+    const leader = this.simulation.leader();
+    const config = leader?.raft?.tracker.config;
+    if (config === undefined || leader === node || node.lost) return false;
+    // A change on its way may give the vote of the lost member more weight than it has now.
+    if ([...this.simulation.nodes.values()].some(holdsConfChange)) return false;
+    const halves = [config.incoming, config.outgoing];
+    const spare = halves.every((half) => {
+      const alive = half.filter(
+        (id) => id !== node.id && this.isSound(id),
+      ).length;
+      return half.length === 0 || 2 * alive > half.length + 1;
+    });
+    return spare;
+  }
+
+  private isSound(id: NodeId): boolean {
+    const node = this.simulation.nodes.get(id);
+    return node?.lost === false && !node.doubtful;
   }
 
   // ---- administration

@@ -7,9 +7,11 @@
 import type { Raft } from '../../../../ts/meta/raft/core/raft.js';
 import type { ConfState, Entry, HardState, Message, NodeId } from '../../../../ts/meta/raft/core/types.js';
 import { NONE } from '../../../../ts/meta/raft/core/types.js';
-import type { Clock } from '../../../../ts/meta/raft/host/environment.js';
+import { LogCorrupt } from '../../../../ts/meta/log/command_log.js';
+import type { Clock, RecoveredLog } from '../../../../ts/meta/raft/host/environment.js';
 import { RaftHost, type HostOptions } from '../../../../ts/meta/raft/host/host.js';
 import { SimLog } from './disk.js';
+import { RealLog } from './real_log.js';
 import { decodeCommand, encodeCommand, SimMachine, type Command, type Result } from './machine.js';
 import type { SimOptions } from './options.js';
 import type { Random } from './random.js';
@@ -51,6 +53,10 @@ export class SimNode implements Process {
   host: RaftHost | undefined = undefined;
   /** Its disk is lost: it never comes back. */
   lost = false;
+  /** Its log may be damaged. */
+  doubtful = false;
+  /** It reads its log. */
+  opening = false;
   private readonly scheduler: Scheduler;
   private readonly random: Random;
   private readonly options: SimOptions;
@@ -84,7 +90,8 @@ export class SimNode implements Process {
       autoLeave: false,
     };
     const recovered = { hardState, before, entries: [] };
-    this.log = new SimLog(recovered, scheduler, random.fork('disk'), this, options.disk);
+    const Log = options.realLogs ? RealLog : SimLog;
+    this.log = new Log(recovered, scheduler, random.fork('disk'), this, options.disk);
     const executed = (command: Command, index: number): void => hooks.onExecuted(this, command, index);
     const db = random.fork('database');
     this.machine = new SimMachine(
@@ -120,6 +127,26 @@ export class SimNode implements Process {
     this.incarnation++;
     this.deferred.length = 0;
     this.paused = false;
+    const { log, incarnation } = this;
+    if (!(log instanceof RealLog)) return this.launch(log.recovered());
+    this.opening = true;
+    log.open(this.clock(), this.machine.recovered).then(
+      (recovered) => {
+        if (this.incarnation !== incarnation) return;
+        this.opening = this.doubtful = false;
+        this.launch(recovered);
+      },
+      (error: unknown) => {
+        if (this.incarnation !== incarnation) return;
+        this.opening = false;
+        // It is replaced by others under new ids.
+        if (error instanceof LogCorrupt && this.doubtful) this.lost = true;
+        else this.hooks.onStop(this, error instanceof Error ? error : new Error(String(error)));
+      },
+    );
+  }
+
+  private launch(recovered: RecoveredLog): void {
     const { options } = this;
     const election = this.random.fork(`election ${this.incarnation}`);
     const host: HostOptions = {
@@ -128,7 +155,7 @@ export class SimNode implements Process {
       random: (below) => election.below(below),
       network: { send: (message) => this.hooks.onSend(this, message) },
       log: this.log,
-      recovered: this.log.recovered(),
+      recovered,
       machine: this.machine,
       tickMs: 10,
       stallMs: 200,
@@ -174,6 +201,7 @@ export class SimNode implements Process {
   /** The process dies, `power` with the machine under it. */
   crash(power: boolean): void {
     this.incarnation++;
+    this.opening = false;
     this.deferred.length = 0;
     this.paused = false;
     const { host } = this;

@@ -40,6 +40,10 @@ export interface SimOptions {
   readonly nemesis: NemesisRates;
   /** Every start of a node draws whether it uses pre-votes, as while a setting is being rolled out. */
   readonly mixedPreVotes: boolean;
+  /** Every node's log is the real one, over a simulated disk. */
+  readonly realLogs: boolean;
+  /** Per 1000 turns of the nemesis, with real logs. */
+  readonly bitFlips: number;
   readonly core: HostOptions['core'];
 }
 
@@ -85,6 +89,8 @@ export function drawOptions(random: Random): SimOptions {
       transfer: chance(500, 40),
       loseDisk: calm ? 0 : chance(200, 4),
     },
+    realLogs: false,
+    bitFlips: 0,
     mixedPreVotes: !lease && random.permille(150),
     core: {
       electionTick: 10,

@@ -6,6 +6,7 @@
  * then the group must, within a bounded virtual time, have one leader, equal states on all members, and
  * answer every client. At the end the clients' history must be linearizable.
  */
+import { IoError } from '../../../../ts/drive/io.js';
 import type { Message, NodeId } from '../../../../ts/meta/raft/core/types.js';
 import { checkByKey, type Model } from '../../../support/linearizability.js';
 import { Clients, type ReadOrWrite, type Outcome } from './clients.js';
@@ -135,7 +136,7 @@ export class Simulation {
 
   private onStop(node: SimNode, error: Error | undefined): void {
     if (error === undefined) return;
-    if (error.message === 'EIO') {
+    if (error.message === 'EIO' || error instanceof IoError || error.cause instanceof IoError) {
       this.observer.count('disk error');
       return;
     }
@@ -173,15 +174,30 @@ export class Simulation {
 
   run(events: number): SimResult {
     try {
-      this.clients.start();
-      this.nemesis.start();
-      while (this.scheduler.events < events && this.step(Infinity));
-      this.recover();
-      this.checkHistory();
+      for (const _ of this.play(events)) void _;
       return this.result(undefined);
     } catch (error) {
       return this.result(error instanceof Error ? error : new Error(String(error)));
     }
+  }
+
+  /** With real logs, whose promises come to rest after every event. */
+  async runWithLogs(events: number): Promise<SimResult> {
+    try {
+      for (const _ of this.play(events)) await new Promise((resolve) => setImmediate(resolve, _));
+      return this.result(undefined);
+    } catch (error) {
+      return this.result(error instanceof Error ? error : new Error(String(error)));
+    }
+  }
+
+  /** Yields after every event. */
+  private *play(events: number): Generator<void> {
+    this.clients.start();
+    this.nemesis.start();
+    while (this.scheduler.events < events && this.step(Infinity)) yield;
+    yield* this.recover();
+    this.checkHistory();
   }
 
   private result(error: Error | undefined): SimResult {
@@ -198,7 +214,7 @@ export class Simulation {
 
   // ---- liveness
 
-  private recover(): void {
+  private *recover(): Generator<void> {
     this.nemesis.stop();
     this.network.heal();
     this.network.faults = {
@@ -210,7 +226,7 @@ export class Simulation {
       meanDelay: 500,
     };
     for (const node of this.nodes.values()) {
-      node.log.faults = { latency: 500, errors: 0, hangs: 0 };
+      node.log.calm();
       node.machine.latency = Math.min(node.machine.latency, 500);
       // Hanging disks are replaced by rebooting.
       node.crash(false);
@@ -223,6 +239,7 @@ export class Simulation {
     while (!this.settled()) {
       if (this.scheduler.events > lastEvent || !this.step(end))
         throw new ViolationError('Liveness', this.describe());
+      yield;
     }
     this.clients.check();
     this.observer.count('settled');
@@ -267,6 +284,11 @@ export class Simulation {
     }
     this.observer.count(verdict.verdict === 'unknown' ? 'history too hard' : 'history checked');
   }
+}
+
+export function simulateWithLogs(seed: number, events: number): Promise<SimResult> {
+  const bitFlips = new Random(seed).fork('bit flips').pick([0, 5, 20]);
+  return new Simulation(seed, (options) => ({ ...options, realLogs: true, bitFlips })).runWithLogs(events);
 }
 
 export function simulate(seed: number, events: number, adjust?: Adjust): SimResult {

@@ -17,7 +17,7 @@ import { LogCorrupt } from '../../log/command_log.js'
 import type { CommandLog } from '../../log/command_log.js'
 import { NO_DATA } from '../core/types.js'
 import type { Entry, EntryId, EntryType } from '../core/types.js'
-import type { Done, DurableLog, LogRecord, RecoveredLog } from '../host/environment.js'
+import type { Clock, Done, DurableLog, LogRecord, RecoveredLog } from '../host/environment.js'
 
 const types: Record<EntryType, number> = {
   EntryNormal: RECORD_COMMANDS,
@@ -101,20 +101,22 @@ const SEAL_AFTER_MS = 200
 export class ReplicaLog implements DurableLog {
   readonly #group: number
   readonly #hooks: ReplicaLogHooks
+  readonly #clock: Clock
   readonly #sealAfterMs: number
-  #timer: NodeJS.Timeout | undefined
+  #cancelSeal: () => void = () => undefined
   /** The append under way, a seal included; never rejects. */
   #going: Promise<void> = Promise.resolve()
   #closed = false
 
-  constructor(group: number, hooks: ReplicaLogHooks, sealAfterMs: number = SEAL_AFTER_MS) {
+  constructor(group: number, hooks: ReplicaLogHooks, clock: Clock, sealAfterMs: number = SEAL_AFTER_MS) {
     this.#group = group
     this.#hooks = hooks
+    this.#clock = clock
     this.#sealAfterMs = sealAfterMs
   }
 
   write(records: readonly LogRecord[], done: Done): void {
-    clearTimeout(this.#timer)
+    this.#cancelSeal()
     const frame = toFrameRecords(this.#group, records)
     const begun = performance.now()
     this.#going = this.#going
@@ -139,18 +141,17 @@ export class ReplicaLog implements DurableLog {
   /** Ends what is under way; nothing is written afterwards. */
   async close(): Promise<void> {
     this.#closed = true
-    clearTimeout(this.#timer)
+    this.#cancelSeal()
     await this.#going
   }
 
   #sealLater(): void {
-    clearTimeout(this.#timer)
+    this.#cancelSeal()
     if (this.#closed) return
-    this.#timer = setTimeout(() => {
+    this.#cancelSeal = this.#clock.after(this.#sealAfterMs, () => {
       if (this.#closed) return
       // A seal that fails is found out by the next write: the log has failed then.
       this.#going = this.#going.then(() => this.#hooks.append([])).catch(() => undefined)
-    }, this.#sealAfterMs)
-    this.#timer.unref()
+    })
   }
 }

@@ -93,7 +93,7 @@ export class ReplicatedEngine implements MetadataEngine, ServedEngine {
       append: (records) => opened.log.append(records),
       release: (index) => { this.#releasable = Math.max(this.#releasable, index) },
       onWritten: (ms) => { this.#syncs.observe(ms) },
-    })
+    }, clock)
     this.reader = new EngineReader(this)
     this.published.setReplicated()
     this.#publishView()
