@@ -379,7 +379,7 @@ test('progress is plain JSON and names every job', async () => {
   await new Promise((resolve) => setImmediate(resolve))
   const progress = await sim.run(sim.background.progress())
   assert.deepEqual(JSON.parse(JSON.stringify(progress)), progress)
-  assert.equal(progress.jobs.length, 8)
+  assert.equal(progress.jobs.length, 9)
   const state = async (name: string): Promise<string | undefined> =>
     (await sim.background.progress()).jobs.find((job) => job.job === name)?.state
   assert.equal(await state('orphanSearch'), 'paused', 'a job paused before the start begins paused')

@@ -181,19 +181,20 @@ function setText(sets: readonly SetReport[]): string {
 }
 
 function driveText(drives: readonly DriveReport[]): string {
-  const rows = drives.map(({ number, set, position, path, healing, metadataCopy, health }) => [
+  const rows = drives.map(({ number, set, position, path, healing, metadataCopy, health, segments }) => [
     String(number),
     `${String(set)}/${String(position)}`,
     healing ? `${health.state}, healing` : health.state,
     `${bytes(health.freeBytes)} of ${bytes(health.totalBytes)}`,
     `${health.readP95Ms.toFixed(1)} / ${health.writeP95Ms.toFixed(1)}`,
     `${String(health.errors)} / ${String(health.timeouts)}`,
+    segments === null ? '' : `${String(segments.shards)}, ${bytes(segments.bytes)}`,
     metadataCopy ? 'yes' : '',
     path === '' ? '(no directory)' : path,
     health.reason,
   ])
   return table([
-    ['DRIVE', 'SET/POS', 'STATE', 'FREE', 'P95 R/W MS', 'ERRORS/TIMEOUTS', 'METADATA', 'PATH', ''],
+    ['DRIVE', 'SET/POS', 'STATE', 'FREE', 'P95 R/W MS', 'ERRORS/TIMEOUTS', 'PACKED', 'METADATA', 'PATH', ''],
     ...rows,
   ])
 }

@@ -222,6 +222,11 @@ export class SegmentStore {
     }
   }
 
+  /** Call now and then: does what compaction has asked all threads for. */
+  async tend(): Promise<void> {
+    await this.#writer.tend()
+  }
+
   /** Of all segments, in the order of their numbers. */
   segments(): SegmentInfo[] {
     return this.table.all().sort((a, b) => a.number - b.number)

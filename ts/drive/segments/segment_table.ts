@@ -5,7 +5,7 @@
  * Table, 32-bit words: 16 of header, then slots of 8, found by linear probing from number % slots.
  *
  *   header  0 phase   1 next number   2 segments dropped so far   3 damaged places found by loading
- *           4 segments to load   5 segments loaded
+ *           4 segments to load   5 segments loaded   6 who compacts (0: nobody)   7 seal below
  *   slot    0 number (0 empty, -1 dropped)   1 state   2 length / 8   3 shard records   4 their weight
  *           5 weight of those that the index names   6 tombstones   7 shard records that the index names
  *
@@ -45,6 +45,26 @@ export interface SegmentInfo {
   tombstones: number
   /** 0..1: estimated share of the bytes of its shard records that nothing refers to any more; 1 when it has none. */
   deadShare: number
+}
+
+/** All segments of a drive together; bytes of shards are estimates. */
+export interface SegmentTotals {
+  segments: number
+  bytes: number
+  /** Of `bytes`: shard records that nothing refers to. */
+  deadBytes: number
+  /** Shards that the index names. */
+  shards: number
+  tombstones: number
+}
+
+/** Bytes that a tombstone takes, its part of a batch included; and what a segment has beside its records. */
+const TOMBSTONE_BYTES = 48
+const OVERHEAD_BYTES = 128
+
+/** An estimate: bytes of shard records in a segment that nothing refers to. */
+export function deadBytes({ bytes, tombstones, deadShare }: SegmentInfo): number {
+  return Math.round(deadShare * Math.max(0, bytes - OVERHEAD_BYTES - tombstones * TOMBSTONE_BYTES))
 }
 
 const HEADER_WORDS = 16
@@ -108,6 +128,37 @@ export class SegmentTable {
   /** Grows whenever a segment is dropped: files of segments kept open should be looked through. */
   get drops(): number {
     return Atomics.load(this.#words, 2)
+  }
+
+  /** True when the caller, known by a number of its own, is the one that compacts the drive from now on. */
+  claimCompaction(who: number): boolean {
+    const before = Atomics.compareExchange(this.#words, 6, 0, who)
+    return before === 0 || before === who
+  }
+
+  /** Without `who`, whoever has it: for a thread that knows that its predecessor is dead. */
+  releaseCompaction(who?: number): void {
+    if (who === undefined) Atomics.store(this.#words, 6, 0)
+    else Atomics.compareExchange(this.#words, 6, who, 0)
+  }
+
+  /** Active segments of lower numbers are to be sealed by the threads that write to them. */
+  get sealBelow(): number {
+    return Atomics.load(this.#words, 7)
+  }
+
+  /** Asks for all segments that exist now to be sealed; the first number that is not meant. */
+  askToSeal(): number {
+    const next = this.nextNumber
+    for (;;) {
+      const below = Atomics.load(this.#words, 7)
+      if (below >= next || Atomics.compareExchange(this.#words, 7, below, next) === below) return next
+    }
+  }
+
+  /** All segments made from now on have this number or a higher one. */
+  get nextNumber(): number {
+    return Atomics.load(this.#words, 1)
   }
 
   get damaged(): number {
@@ -214,6 +265,18 @@ export class SegmentTable {
       if (Atomics.load(this.#words, at) > 0) found.push(this.#info(at))
     }
     return found
+  }
+
+  totals(): SegmentTotals {
+    const totals = { segments: 0, bytes: 0, deadBytes: 0, shards: 0, tombstones: 0 }
+    for (const info of this.all()) {
+      totals.segments++
+      totals.bytes += info.bytes
+      totals.deadBytes += deadBytes(info)
+      totals.shards += info.live
+      totals.tombstones += info.tombstones
+    }
+    return totals
   }
 
   #info(at: number): SegmentInfo {

@@ -43,6 +43,8 @@ export interface SegmentWriterOptions {
   batchBytes: number
   /** Bytes that may wait; more are refused. */
   queueBytes: number
+  /** Making and sealing segments waits behind foreground work as well. */
+  background?: boolean
 }
 
 export const DEFAULT_WRITER_OPTIONS: Omit<SegmentWriterOptions, 'driveId'> = {
@@ -54,9 +56,9 @@ const BATCH_PARTS = 240
 const RECORD_CELLS = 6
 const ZEROS = Buffer.alloc(8)
 
-/** A shard with its cells, or a tombstone. */
+/** A shard with its cells, or a tombstone. What compaction moves may use the reserve of a full drive. */
 export type NewRecord =
-  | { kind: 'shard'; header: ShardHeader; cells: readonly Uint8Array[] }
+  | { kind: 'shard'; header: ShardHeader; cells: readonly Uint8Array[]; moved?: true }
   | { kind: 'tombstone'; dataId: DataId; buried: number }
 
 interface Item {
@@ -152,6 +154,23 @@ export class SegmentWriter {
     await Promise.all(this.#sealing)
   }
 
+  /** Call now and then: seals a segment that nothing is appended to, if compaction has asked for that. */
+  async tend(): Promise<void> {
+    const { sealBelow } = this.#index.table
+    if (this.#pump !== undefined || sealBelow === 0) return
+    const prepared = this.#prepared
+    if (this.#active !== undefined && this.#active.number < sealBelow) {
+      this.#seal(this.#active)
+      this.#active = undefined
+    }
+    if (prepared === undefined) return
+    this.#prepared = undefined
+    const next = await prepared.catch(() => undefined)
+    if (next === undefined) return
+    if (next.number >= sealBelow && this.#prepared === undefined && !this.#closed) this.#prepared = prepared
+    else this.#seal(next)
+  }
+
   async #run(): Promise<void> {
     // What was submitted in the same turn goes out together.
     await Promise.resolve()
@@ -174,7 +193,8 @@ export class SegmentWriter {
     for (;;) {
       const active = this.#active
       if (active !== undefined) {
-        const full = active.end >= sealBytes || active.hint.count >= sealRecords
+        const full = active.end >= sealBytes || active.hint.count >= sealRecords ||
+          active.number < this.#index.table.sealBelow
         if (!full && active.number >= notBelow) {
           if (active.end >= sealBytes * 0.75 || active.hint.count >= sealRecords * 0.75) this.#prepareNext()
           return active
@@ -182,7 +202,7 @@ export class SegmentWriter {
         this.#active = undefined
         this.#seal(active)
       }
-      const next = this.#prepared ?? this.#create(false)
+      const next = this.#prepared ?? this.#create(this.#options.background === true)
       this.#prepared = undefined
       this.#active = await next
     }
@@ -254,7 +274,8 @@ export class SegmentWriter {
   /** A drive that was taken out while records waited acknowledges none of them. */
   #refusal(item: Item): ShardError | undefined {
     const { number, row, readable } = this.#drive
-    const well = item.record.kind === 'tombstone' ? readable : row.state === 'online'
+    const spared = item.record.kind === 'tombstone' || item.record.moved === true
+    const well = spared ? readable : row.state === 'online'
     return well ? undefined : new ShardError('driveOffline', number, this.#drive.health.reason)
   }
 
@@ -328,14 +349,15 @@ export class SegmentWriter {
 
   async #writeSeal({ number, seed, file, end, hint }: OpenSegment): Promise<void> {
     const { table } = this.#index
+    const how = { background: this.#options.background === true }
     if (hint.count === 0) {
-      await this.#drive.run('write', [{ op: 'close', file }, { op: 'unlink', path: segmentPath(number) }], {})
+      await this.#drive.run('write', [{ op: 'close', file }, { op: 'unlink', path: segmentPath(number) }], how)
       table.remove(number)
       return
     }
     const ops = sealOps({ number, seed, file, end, hint })
     try {
-      await this.#drive.run('write', ops, {})
+      await this.#drive.run('write', ops, how)
     } finally {
       // Complete in any case: nothing is appended to it any more.
       table.setState(number, 'sealed')

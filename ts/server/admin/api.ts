@@ -3,6 +3,7 @@ import type { DriveHealth, DriveNumber } from '../../drive/drive.js'
 import type { TargetState } from '../../layout/placement.js'
 import type { MetadataStatus } from '../../meta/engine.js'
 import type { ClusterReport } from '../threads/replica.js'
+import type { SegmentTotals } from '../../drive/segments/segment_table.js'
 import type { BackgroundProgress } from '../../store/background/progress.js'
 
 export interface DriveReport {
@@ -16,6 +17,8 @@ export interface DriveReport {
   healing: boolean
   health: DriveHealth
   metadataCopy: boolean
+  /** What its segments hold; null for a drive that was not here since the server was started. */
+  segments: SegmentTotals | null
 }
 
 export interface SetReport {

@@ -63,6 +63,7 @@ export interface Config {
   driveReplaceBlank: boolean
   drivePackBelow: number
   driveSegmentSize: number
+  compactionThreshold: number
   collectGrace: number
   backgroundBandwidth: number
   scrubInterval: number
@@ -411,13 +412,21 @@ const limits: Pick<
 
 const background: Pick<
   Settings,
-  'collectGrace' | 'backgroundBandwidth' | 'scrubInterval' | 'logLevel' | 'logRequests'
+  'collectGrace' | 'compactionThreshold' | 'backgroundBandwidth' | 'scrubInterval' | 'logLevel' | 'logRequests'
 > = {
   collectGrace: {
     key: 'collect.grace',
     shape: duration(0, 864e5),
     default: '30s',
     about: 'Age that garbage must reach before its shards are deleted.',
+  },
+  compactionThreshold: {
+    key: 'compaction.threshold',
+    shape: integer(1, 95),
+    default: '35',
+    about:
+      'Percent of a segment that must be dead before what lives in it is copied and the segment is dropped. Lower: less ' +
+      'space is lost to deleted data, and more is written. A drive that is short of room ignores it.',
   },
   backgroundBandwidth: {
     key: 'background.bandwidth',

@@ -5,7 +5,7 @@
 import type { DriveIo } from '../../drive/io.js'
 import type { DriveRow } from '../../drive/drive_table.js'
 import { LocalDrive } from '../../drive/local_drive.js'
-import type { SegmentsMemory } from '../../drive/segments/segment_table.js'
+import type { SegmentsMemory, SegmentTotals } from '../../drive/segments/segment_table.js'
 import { createSegmentsMemory, SegmentTable } from '../../drive/segments/segment_table.js'
 import type { DriveRecord } from '../../meta/schema.js'
 import type { Logger } from '../log.js'
@@ -23,6 +23,7 @@ export interface LoadableDrive {
 export class DriveSegments {
   readonly #memories = new Map<number, SegmentsMemory>()
   readonly #loading = new Set<number>()
+  readonly #totals = new Map<number, { at: number; totals: SegmentTotals }>()
   readonly #log: Logger
   /** A drive's segments were damaged, so that shards may be missing on it. */
   readonly #damaged: (set: number) => void
@@ -45,6 +46,16 @@ export class DriveSegments {
   table(drive: number): SegmentTable | undefined {
     const memory = this.#memories.get(drive)
     return memory === undefined ? undefined : new SegmentTable(memory.table)
+  }
+
+  /** What the segments of a drive hold, not older than a second; undefined for a drive that was never here. */
+  totals(drive: number): SegmentTotals | undefined {
+    const now = performance.now()
+    const known = this.#totals.get(drive)
+    if (known !== undefined && now - known.at < 1000) return known.totals
+    const totals = this.table(drive)?.totals()
+    if (totals !== undefined) this.#totals.set(drive, { at: now, totals })
+    return totals
   }
 
   /** The drive with its segments, to recover and load it. */

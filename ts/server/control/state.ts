@@ -80,6 +80,7 @@ export class ServerState {
         healing: healing.has(number),
         health: registry.driveTable.row(row).health,
         metadataCopy: copies.has(number),
+        segments: registry.segments.totals(number) ?? null,
       }))
   }
 

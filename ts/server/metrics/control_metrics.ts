@@ -103,6 +103,15 @@ function addDriveMetrics(registry: Registry, state: ServerState): void {
     'Recent writes, 95th percentile',
     (d) => d.health.writeP95Ms / 1000,
   )
+  perDrive('ostraka_drive_segments', 'Segments of packed shards', (d) => d.segments?.segments ?? 0)
+  perDrive('ostraka_drive_segment_bytes', 'Bytes of all segments', (d) => d.segments?.bytes ?? 0)
+  perDrive(
+    'ostraka_drive_segment_dead_bytes',
+    'Of these: shards that were deleted or replaced, estimated; compaction frees them',
+    (d) => d.segments?.deadBytes ?? 0,
+  )
+  perDrive('ostraka_drive_packed_shards', 'Shards in segments', (d) => d.segments?.shards ?? 0)
+  perDrive('ostraka_drive_tombstones', 'Tombstones in segments', (d) => d.segments?.tombstones ?? 0)
   perDrive('ostraka_drive_healing', '1 while a replacement is being healed', (d) => (d.healing ? 1 : 0))
   new Gauge({
     name: 'ostraka_set_tolerated_losses',

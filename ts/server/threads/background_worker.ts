@@ -1,6 +1,6 @@
 /**
- * The endless task of the background thread: collector, fences, orphan search, heals, scrub and the end of old
- * uploads, in small slices at low priority and under one bandwidth limit.
+ * The endless task of the background thread: collector, compaction, fences, orphan search, heals, scrub and the end of
+ * old uploads, in small slices at low priority and under one bandwidth limit.
  */
 import { Gauge, Registry } from 'prom-client'
 
@@ -123,6 +123,7 @@ function compose(
     wallMs: Date.now,
     set: (number: number) => parts.set(number),
     drive: (number: number) => parts.drive(number),
+    localDrives: () => parts.readableDrives(),
     report: (what: string, error: unknown) => {
       log.warn({ err: error }, what)
     },
@@ -130,6 +131,7 @@ function compose(
   const cursor = new CursorFile(() => parts.readableDrives().map((drive) => drive.io))
   const background = new Background(environment, throttle, {
     collector: { graceMs: config.collectGrace },
+    compaction: { threshold: config.compactionThreshold / 100, sealBytes: config.driveSegmentSize },
     scrubber: {
       cursor,
       compareMetadata,

@@ -43,6 +43,8 @@ export interface ThreadPartsOptions {
 
 /** A drive that left the topology is closed after this: longer than any deadline of what may still use it. */
 const CLOSE_AFTER_MS = 120_000
+/** How often segments are looked after that this thread writes to. */
+const TEND_MS = 1_000
 
 export class ThreadParts {
   readonly metadata: MetadataEngine
@@ -54,6 +56,7 @@ export class ThreadParts {
   readonly #slabs: SlabPool
   readonly #drives = new Map<DriveNumber, LocalDrive>()
   readonly #sets = new Map<number, LocalSet>()
+  readonly #tending: NodeJS.Timeout
   #topology: Topology
   #placement: Placement
 
@@ -72,6 +75,7 @@ export class ThreadParts {
     this.#topology = options.topology
     this.#placement = placementFor(options.topology.targets, options.topology.layout?.table)
     this.update(options.topology)
+    this.#tending = setInterval(() => { this.#tend() }, TEND_MS).unref()
   }
 
   get topology(): Topology {
@@ -125,6 +129,7 @@ export class ThreadParts {
 
   /** At a clean end: lets what is going on in the background end, and seals the segments of this thread, in time. */
   async seal(withinMs: number): Promise<void> {
+    clearInterval(this.#tending)
     const drives = [...this.#drives.values()].filter((drive) => drive.readable)
     const work = Promise.all([...this.#sets.values()].map((set) => set.settled(withinMs / 2)))
       .then(() => Promise.allSettled(drives.map((drive) => drive.segments.close())))
@@ -132,6 +137,12 @@ export class ThreadParts {
       setTimeout(resolve, withinMs).unref()
     })
     await Promise.race([work, late])
+  }
+
+  #tend(): void {
+    for (const drive of this.#drives.values()) {
+      if (drive.readable) drive.segments.tend().catch(() => undefined)
+    }
   }
 
   #open(drive: TopologyDrive): LocalDrive {

@@ -2,6 +2,7 @@
  * All background jobs of one node, joined: what the background thread starts, and what the admin API calls.
  */
 import { Claims } from './claims.js'
+import { CompactionJob, type CompactionJobOptions } from './compaction_job.js'
 import { Collector, type CollectorOptions } from './collector.js'
 import { DriveHealer } from './drive_healer.js'
 import { EpochFence, type EpochFenceOptions } from './epoch_fence.js'
@@ -17,6 +18,7 @@ import { UploadExpiry } from './upload_expiry.js'
 
 export interface BackgroundOptions {
   collector?: CollectorOptions
+  compaction?: CompactionJobOptions
   epochFence?: EpochFenceOptions
   orphanSearch?: OrphanSearchOptions
   scrubber?: ScrubberOptions
@@ -27,6 +29,7 @@ export interface BackgroundOptions {
 
 export class Background {
   readonly collector: Collector
+  readonly compaction: CompactionJob
   readonly epochFence: EpochFence
   readonly orphanSearch: OrphanSearch
   readonly healer: Healer
@@ -40,6 +43,7 @@ export class Background {
   constructor(env: BackgroundEnvironment, throttle: Throttle, options: BackgroundOptions = {}) {
     const claims = new Claims()
     this.collector = new Collector(env, options.collector)
+    this.compaction = new CompactionJob(env, (bytes) => throttle.take(bytes), options.compaction)
     this.epochFence = new EpochFence(env, options.epochFence)
     this.orphanSearch = new OrphanSearch(env, claims, options.orphanSearch)
     this.healer = new Healer(env, claims, options.healer)
@@ -60,6 +64,7 @@ export class Background {
       this.presence,
       this.scrubber,
       this.uploadExpiry,
+      this.compaction,
     ]
   }
 

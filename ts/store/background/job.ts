@@ -3,6 +3,7 @@
  * two slices. Slices of one job never overlap; those of different jobs do, wherever they wait (claims.ts).
  */
 import type { Drive, DriveNumber } from '../../drive/drive.js'
+import type { LocalDrive } from '../../drive/local_drive.js'
 import type { Clock } from '../../erasure/clock.js'
 import type { ErasureSet } from '../../erasure/erasure_set.js'
 import type { Command, CommandResult } from '../../meta/command.js'
@@ -37,6 +38,8 @@ export interface BackgroundEnvironment {
   /** Sets whose `permit` is the shared throttle. */
   set(number: number): ErasureSet | undefined
   drive(number: DriveNumber): Drive | undefined
+  /** Drives of this machine whose segments this thread compacts. */
+  localDrives?(): readonly LocalDrive[]
   clock: Clock
   /** Wall clock, for labels only. */
   wallMs(): number

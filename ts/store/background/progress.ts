@@ -2,6 +2,7 @@
 
 export type JobName =
   | 'collector'
+  | 'compaction'
   | 'epochFence'
   | 'orphanSearch'
   | 'healer'
