@@ -3,8 +3,8 @@
  *
  * Neither the directories (by the last byte of the data id) nor the index (by its hash) are in that order. A scan of
  * both keeps the smallest `WINDOW` data ids after the wanted one, sorted; pages are served from that window
- * while the caller goes on where the last page ended. A shard put after the scan appears in the next listing; a shard
- * deleted meanwhile is left out when its size is asked for.
+ * while the caller goes on where the last page ended, or soon goes back to where the window reaches. A shard put after
+ * the scan appears in the next listing; a shard deleted meanwhile is left out when its size is asked for.
  */
 import type { DataId, ShardListing } from './drive.js'
 import type { FileStat, IoOp, IoResult } from './io.js'
@@ -14,6 +14,8 @@ import { dataIdName, parseDataIdName, shardPath } from './shard_file.js'
 
 /** Names kept per scan: at most some 25 MB of heap, while a very full drive is listed. */
 const WINDOW = 1 << 18
+/** Age up to which a caller may go back in a window. */
+const WINDOW_MS = 10_000
 const DIRECTORIES_PER_BATCH = 16
 const STATS_PER_BATCH = 128
 /** Index entries looked at in one turn of the event loop. */
@@ -28,6 +30,9 @@ export class ShardLister {
   /** Sorted names that come next after `#last`. */
   #window: string[] = []
   #next = 0
+  /** The window holds what follows this, as of then. */
+  #from = ''
+  #scannedAt = -Infinity
   /** Where the last page ended; undefined when there is nothing to go on with. */
   #last: string | undefined
   /** True when the window holds everything up to the end. */
@@ -51,7 +56,7 @@ export class ShardLister {
 
   async #page(after: DataId | undefined, limit: number): Promise<ShardListing[]> {
     const from = after === undefined ? '' : dataIdName(after)
-    if (after === undefined || from !== this.#last) await this.#scan(from)
+    if (after === undefined || (from !== this.#last && !this.#moveTo(from))) await this.#scan(from)
     const found: ShardListing[] = []
     while (found.length < limit) {
       if (this.#next >= this.#window.length) {
@@ -70,16 +75,37 @@ export class ShardLister {
     return found
   }
 
+  /** Goes back or on to what follows `from`, where the window has that and is new. */
+  #moveTo(from: string): boolean {
+    const past = this.#window.at(-1) ?? ''
+    if (from < this.#from || from >= past || performance.now() - this.#scannedAt > WINDOW_MS) return false
+    let low = 0
+    let high = this.#window.length
+    while (low < high) {
+      const middle = (low + high) >> 1
+      if ((this.#window[middle] ?? '') <= from) low = middle + 1
+      else high = middle
+    }
+    this.#next = low
+    this.#last = from
+    return true
+  }
+
   async #scan(after: string): Promise<void> {
     const directories = Array.from({ length: 256 }, (_, i) => `shards/${i.toString(16).padStart(2, '0')}`)
     const present = new Set((await this.#run([{ op: 'list', path: 'shards' }]))[0] as string[])
     let names: string[] = []
-    let complete = true
+    /** What lies behind it does not fit into the window any more. */
+    let last: string | undefined
     const trim = (): void => {
       names = [...new Set(names)].sort()
       if (names.length <= this.#limit) return
       names.length = this.#limit
-      complete = false
+      last = names.at(-1)
+    }
+    const add = (name: string): void => {
+      if (name <= after || (last !== undefined && name > last)) return
+      if (names.push(name) > this.#limit * 2) trim()
     }
     const wanted = directories.filter((path) => present.has(path.slice('shards/'.length)))
     for (let i = 0; i < wanted.length; i += DIRECTORIES_PER_BATCH) {
@@ -89,25 +115,23 @@ export class ShardLister {
         const directory = batch[at]?.slice(-2)
         // A name in the wrong directory could never be opened: it is not a shard.
         for (const name of list) {
-          if (name > after && name.endsWith(directory ?? '') && parseDataIdName(name) !== undefined) names.push(name)
+          if (name.endsWith(directory ?? '') && parseDataIdName(name) !== undefined) add(name)
         }
       }
-      if (names.length > this.#limit * 2) trim()
     }
     await this.#segments.loaded()
     let seen = 0
     for (const { id, location } of this.#segments.index.entries()) {
       if (++seen % ENTRIES_PER_TURN === 0) await new Promise((resolve) => setImmediate(resolve))
-      if (isDead(location)) continue
-      const name = dataIdName(id)
-      if (name > after) names.push(name)
-      if (names.length > this.#limit * 2) trim()
+      if (!isDead(location)) add(dataIdName(id))
     }
     trim()
     this.#window = names
+    this.#from = after
+    this.#scannedAt = performance.now()
     this.#next = 0
     this.#last = after === '' ? undefined : after
-    this.#complete = complete
+    this.#complete = last === undefined
   }
 
   /** Of a packed shard the size is what its size class says, at most. */

@@ -72,7 +72,7 @@ const SLOT_WORDS = 8
 const DEFAULT_SLOTS = 65_536
 const WEIGHTS: readonly number[] = [8, 24, 52, 100, 196, 388, 772, 2048]
 /** Entries that an index is made for where there is room; memory is used only as entries come. */
-const INDEX_ENTRIES: readonly number[] = [2 ** 26, 2 ** 24, 2 ** 22, 2 ** 20]
+const INDEX_ENTRIES: readonly number[] = [64_000_000, 2 ** 24, 2 ** 22, 2 ** 20]
 
 /** Made for as many shards as the machine lets it reserve address space for, or for `entries`. */
 export function createSegmentsMemory(entries?: number, slots: number = DEFAULT_SLOTS): SegmentsMemory {
