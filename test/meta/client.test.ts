@@ -93,6 +93,29 @@ describe('metadata clients in other threads', () => {
     await engine.close()
   })
 
+  it('announce commands: those of others wait for them, go into the same batch, and never wait for long', async () => {
+    const engine = await openEngine()
+    const [a, b] = [new MetadataClient(connect(engine)), new MetadataClient(connect(engine))]
+    const end = a.announce()
+    // A call is answered behind the announcement.
+    await a.status()
+    const waiting = b.propose(createBucket('other'))
+    await new Promise((resolve) => setImmediate(resolve))
+    await b.status()
+    const own = a.propose(createBucket('own'))
+    end()
+    end()
+    const [first, second] = await Promise.all([waiting, own])
+    assert.equal(first.order.index, second.order.index, 'two batches')
+    a.announce()
+    await a.status()
+    assert.equal((await b.propose(createBucket('late'))).ok, true, 'it waited for what never came')
+    await a.close()
+    assert.equal((await b.propose(createBucket('later'))).ok, true)
+    await b.close()
+    await engine.close()
+  })
+
   it('bound what waits', async () => {
     const engine = await openEngine()
     const client = new MetadataClient(connect(engine), { maxWaiting: 2 })

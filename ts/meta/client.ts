@@ -54,6 +54,9 @@ export class MetadataClient implements MetadataEngine {
   readonly #settling = new Map<number, Waiting<void>>()
   #asking: { id: number; level: ReadConsistency }[] = []
   #outgoing: Proposal[] = []
+  /** Groups announced, and whether the engine was told of one. */
+  #announced = 0
+  #saidAnnounced = false
   #nextId = 1
   #closed = false
 
@@ -84,6 +87,20 @@ export class MetadataClient implements MetadataEngine {
           this.#sendProposals()
         })
     })
+  }
+
+  announce(): () => void {
+    if (this.#announced++ === 0 && !this.#saidAnnounced) {
+      this.#saidAnnounced = true
+      this.#send({ announced: true })
+    }
+    let ended = false
+    return () => {
+      if (ended) return
+      ended = true
+      // What was proposed by now travels with it.
+      if (--this.#announced === 0) this.#sendProposals()
+    }
   }
 
   settled(level: ReadConsistency): Promise<void> {
@@ -130,11 +147,17 @@ export class MetadataClient implements MetadataEngine {
   }
 
   #sendProposals(): void {
-    if (this.#closed || this.#outgoing.length === 0) return
-    const bytes = Uint8Array.from(pack(this.#outgoing))
-    this.#outgoing = []
-    const message: ToEngine = { proposals: bytes }
-    this.#port.postMessage(message, [bytes.buffer])
+    if (this.#closed) return
+    const ended = this.#announced === 0 && this.#saidAnnounced
+    if (this.#outgoing.length === 0) {
+      if (ended) this.#send({ announced: false })
+    } else {
+      const bytes = Uint8Array.from(pack(this.#outgoing))
+      this.#outgoing = []
+      const message: ToEngine = ended ? { announced: false, proposals: bytes } : { proposals: bytes }
+      this.#port.postMessage(message, [bytes.buffer])
+    }
+    if (ended) this.#saidAnnounced = false
   }
 
   #send(message: ToEngine): void {

@@ -27,6 +27,11 @@ export interface MetadataEngine {
    * the command is refused ('LeaseLost') once somebody else has the lease.
    */
   propose(command: Command, requestId?: string, fence?: Fence): Promise<CommandResult>
+  /**
+   * Commands of a group of writes will be proposed as soon as its shards are durable: until the function returned is
+   * called, and for a bounded time, the engine keeps others' commands for the same log batch. A hint, no more.
+   */
+  announce?(): () => void
   /** A reader for this thread. Call `refresh()` once per request. */
   readonly reader: MetadataReader
   /**

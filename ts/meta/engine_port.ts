@@ -26,6 +26,8 @@ export type ProposalResult = { id: number; result: CommandResult } | { id: numbe
 export interface ServedEngine extends Pick<MetadataEngine, 'settled' | 'status' | 'backup'> {
   /** As `propose`, for what `encodeRequest` made. */
   proposeEncoded(request: Uint8Array): Promise<CommandResult>
+  /** This client has announced commands, or has none announced any more. */
+  expect?(client: object, announced: boolean): void
   /** A reader has found the view of this generation damaged. */
   doubt(generation: number, reason: string): void
 }
@@ -34,6 +36,7 @@ export type Settled = { id: number; error?: ErrorMessage }
 
 export type ToEngine =
   | { proposals: Uint8Array }
+  | { announced: boolean; proposals?: Uint8Array }
   | { settle: { id: number; level: ReadConsistency }[] }
   | { doubt: { generation: number; reason: string } }
   | { call: { id: number; what: 'status' } | { id: number; what: 'backup'; path: string } }
@@ -79,14 +82,20 @@ export function serveMetadataPort(engine: ServedEngine, port: MessagePort): void
       settled = []
     })
   }
+  const propose = (proposals: Uint8Array): void => {
+    for (const [id, request] of unpack(proposals) as Proposal[]) {
+      engine.proposeEncoded(request).then(
+        (result) => { answer({ id, result }) },
+        (error: unknown) => { answer({ id, error: toMessage(error) }) },
+      )
+    }
+  }
   port.on('message', (message: ToEngine) => {
-    if ('proposals' in message) {
-      for (const [id, request] of unpack(message.proposals) as Proposal[]) {
-        engine.proposeEncoded(request).then(
-          (result) => { answer({ id, result }) },
-          (error: unknown) => { answer({ id, error: toMessage(error) }) },
-        )
-      }
+    if ('announced' in message) {
+      if (message.proposals !== undefined) propose(message.proposals)
+      engine.expect?.(port, message.announced)
+    } else if ('proposals' in message) {
+      propose(message.proposals)
     } else if ('settle' in message) {
       for (const { id, level } of message.settle) {
         engine.settled(level).then(
@@ -110,6 +119,7 @@ export function serveMetadataPort(engine: ServedEngine, port: MessagePort): void
   })
   port.on('close', () => {
     open = false
+    engine.expect?.(port, false)
   })
 }
 

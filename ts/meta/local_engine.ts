@@ -49,6 +49,8 @@ const BATCH_COUNT = 512
 const BATCH_BYTES = 1 << 20
 /** A command may not be larger: it has to fit a frame. */
 const MAX_COMMAND_BYTES = 8 << 20
+/** How long a batch waits at most for commands that were announced. */
+const HOLD_MS = 50
 const RETRY_COPY_MS = 5_000
 const STABLE_MS = 5 * 60_000
 
@@ -88,6 +90,9 @@ export class LocalEngine implements MetadataEngine {
   #queue: Waiting[] = []
   #queuedBytes = 0
   #running: Promise<void> | undefined
+  /** Clients that have announced commands. */
+  readonly #expected = new Set<object>()
+  #gathered: () => void = () => undefined
   /** Work that needs the loop between two batches. */
   readonly #tasks: Task[] = []
   #failure: MetadataError | undefined
@@ -330,9 +335,35 @@ export class LocalEngine implements MetadataEngine {
     })
   }
 
+  /** A client's group of writes is on its way: what others proposed waits for it, so that one flush serves both. */
+  expect(client: object, announced: boolean): void {
+    if (announced) this.#expected.add(client)
+    else this.#expected.delete(client)
+    if (this.#expected.size === 0) this.#gathered()
+  }
+
+  /** Until nothing is announced any more, or HOLD_MS have passed: a drive that hangs must not stop the others. */
+  async #gather(): Promise<void> {
+    let timer: NodeJS.Timeout | undefined
+    await new Promise<void>((resolve) => {
+      this.#gathered = resolve
+      timer = setTimeout(() => {
+        this.#expected.clear()
+        resolve()
+      }, HOLD_MS)
+    })
+    clearTimeout(timer)
+    this.#gathered = (): void => undefined
+  }
+
   async #run(): Promise<void> {
     let done: InFlight | undefined
     for (;;) {
+      if (this.#expected.size > 0 && this.#queue.length > 0 && this.#tasks.length === 0 && !this.#closed) {
+        if (done !== undefined) this.#apply(done)
+        done = undefined
+        await this.#gather()
+      }
       const next = this.#tasks.length > 0 || this.#failure !== undefined ? undefined : this.#take()
       const durable = next === undefined ? undefined : this.#append(next)
       if (done !== undefined) this.#apply(done)

@@ -13,6 +13,7 @@ import type { Command, CommandResult, CommandValue } from '../meta/command.js'
 import { MetadataError, type MetadataEngine } from '../meta/engine.js'
 import type { MetadataReader } from '../meta/reader.js'
 import type { BucketRecord, SetRecord } from '../meta/schema.js'
+import { CommitGate } from './commit_gate.js'
 import type { DataIds } from './data_ids.js'
 import { S3Error, type S3ErrorCode } from './errors.js'
 import { isKey } from './names.js'
@@ -69,6 +70,7 @@ export class StoreContext {
   readonly #onError: (what: string, error: unknown) => void
   readonly #unknownRetryMs: readonly number[]
   #setRecords = new Map<number, SetRecord>()
+  readonly #gates = new Map<number, CommitGate>()
 
   constructor(parts: StoreParts) {
     this.metadata = parts.metadata
@@ -164,6 +166,13 @@ export class StoreContext {
     return `node ${String(id)}`
   }
 
+  /** Where small writes to a set form groups. */
+  gate(set: number): CommitGate {
+    let gate = this.#gates.get(set)
+    if (gate === undefined) this.#gates.set(set, (gate = new CommitGate(() => this.metadata.announce?.() ?? noop)))
+    return gate
+  }
+
   /** Data and parity of a set as the metadata states them; they never change. */
   setRecord(number: number): SetRecord {
     const known = this.#setRecords.get(number)
@@ -205,6 +214,8 @@ export class StoreContext {
     return result.value
   }
 }
+
+function noop(): void {}
 
 /** A command may or may not have been applied: whoever stored shards for it must leave them alone. */
 export class OutcomeUnknown extends S3Error {

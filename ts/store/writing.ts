@@ -54,16 +54,21 @@ export async function storePart(
     const stored = { digests: body.digests() }
     return { stored, value: await context.commit(command(stored), fields) }
   }
+  const whole = body.size <= WHOLE_BODY && body.size > 0 ? await body.whole?.() : undefined
   const { lease, set } = await choose(context)
+  const turn = whole === undefined ? undefined : await context.gate(set.number).enter()
   try {
     const location =
-      body.size === 0 ? await noShards(body, lease, set) : await writeShards(context, request, lease, set)
+      body.size === 0 ? await noShards(body, lease, set) : await writeShards(context, request, lease, set, whole)
     const digests = body.digests()
     const part: PartRecord = { location, size: body.size, md5: digests.md5 }
     if (digests.checksum !== undefined) part.checksum = digests.checksum
     const stored = { part, digests }
-    return { stored, value: await commitPart(context, command(stored), lease, set, location, fields) }
+    const committed = commitPart(context, command(stored), lease, set, location, fields)
+    turn?.wrote()
+    return { stored, value: await committed }
   } finally {
+    turn?.leave()
     lease.done()
   }
 }
@@ -117,17 +122,15 @@ async function writeShards(
   request: PartToStore,
   lease: DataIdLease,
   set: ErasureSet,
+  whole: Uint8Array | undefined,
 ): Promise<PartLocation> {
   const { m } = context.setRecord(set.number)
-  const source = request.body
-  const small = source.size <= WHOLE_BODY && source.whole !== undefined
-  const body = small ? undefined : new WatchedBody(source)
-  const data = body ?? (await source.whole?.()) ?? source
+  const body = whole === undefined ? new WatchedBody(request.body) : undefined
   try {
     return await set.write({
       dataId: lease.dataId,
       size: request.body.size,
-      data,
+      data: body ?? whole ?? request.body,
       salvage: {
         bucketId: request.bucketId,
         key: request.key,
