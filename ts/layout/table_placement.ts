@@ -8,35 +8,46 @@
  */
 import type { DataId } from '../drive/drive.js'
 import type { Placement, Target } from './placement.js'
-import { PlacementTable } from './table.js'
+import { PlacementTable, POINTS } from './table.js'
 import { MAX_SET } from './targets.js'
 import { WeightedPlacement } from './weighted_placement.js'
 
 export class TablePlacement implements Placement {
   /** As they are now: active are those that can take new parts. */
   readonly targets: readonly Target[]
-  readonly #table: PlacementTable
+  // Not #fields: those cost a tenth of a select.
+  private readonly sets: Uint16Array
+  /** Slots for each point. */
+  private readonly scale: number
   /** 1 for each set that takes new parts. */
-  readonly #takes: Uint8Array
+  private readonly takes: Uint8Array
 
   constructor(table: PlacementTable, targets: readonly Target[]) {
     this.targets = targets
-    this.#table = table
-    this.#takes = new Uint8Array(MAX_SET + 2)
+    this.sets = table.sets
+    this.scale = table.slots / POINTS
+    this.takes = new Uint8Array(MAX_SET + 2)
     const counts = table.counts()
     const able = targets.filter(({ set, state }) => state === 'active' && counts.has(set))
     // None: the write finds out what its set can do, rather than a set that the layout gives nothing.
-    for (const set of able.length > 0 ? able.map((target) => target.set) : counts.keys()) this.#takes[set] = 1
+    for (const set of able.length > 0 ? able.map((target) => target.set) : counts.keys()) this.takes[set] = 1
   }
 
   select(dataId: DataId): number {
-    const slot = this.#table.slotOf(dataId)
-    const set = this.#table.sets[slot] as number
-    return this.#takes[set] === 1 ? set : this.#elsewhere(dataId, slot)
+    // As PlacementTable.slotOf, with its fields at hand.
+    const point =
+      ((dataId[12] as number) << 24) |
+      ((dataId[13] as number) << 16) |
+      ((dataId[14] as number) << 8) |
+      (dataId[15] as number)
+    const slot = ((point >>> 0) * this.scale) | 0
+    const set = this.sets[slot] as number
+    return this.takes[set] === 1 ? set : this.#elsewhere(dataId, slot)
   }
 
   #elsewhere(dataId: DataId, from: number): number {
-    const { sets, slots } = this.#table
+    const sets = this.sets
+    const slots = sets.length
     const bits =
       (((dataId[8] as number) << 24) |
         ((dataId[9] as number) << 16) |
@@ -48,8 +59,30 @@ export class TablePlacement implements Placement {
     do {
       slot += step
       if (slot >= slots) slot -= slots
-    } while (this.#takes[sets[slot] as number] !== 1 && slot !== from)
+    } while (this.takes[sets[slot] as number] !== 1 && slot !== from)
     return sets[slot] as number
+  }
+}
+
+/** The same while every set takes new parts: nothing but the read. */
+class WholeTable implements Placement {
+  readonly targets: readonly Target[]
+  private readonly sets: Uint16Array
+  private readonly scale: number
+
+  constructor(table: PlacementTable, targets: readonly Target[]) {
+    this.targets = targets
+    this.sets = table.sets
+    this.scale = table.slots / POINTS
+  }
+
+  select(dataId: DataId): number {
+    const point =
+      ((dataId[12] as number) << 24) |
+      ((dataId[13] as number) << 16) |
+      ((dataId[14] as number) << 8) |
+      (dataId[15] as number)
+    return this.sets[((point >>> 0) * this.scale) | 0] as number
   }
 }
 
@@ -73,5 +106,8 @@ export function placementFor(targets: readonly Target[], table?: SharedArrayBuff
   const [only] = targets
   if (targets.length === 1 && only !== undefined) return new OneTarget(only)
   if (table === undefined) return new WeightedPlacement(targets)
-  return new TablePlacement(PlacementTable.over(table), targets)
+  const whole = PlacementTable.over(table)
+  const active = new Set(targets.filter(({ state }) => state === 'active').map(({ set }) => set))
+  const all = [...whole.counts().keys()].every((set) => active.has(set))
+  return all ? new WholeTable(whole, targets) : new TablePlacement(whole, targets)
 }
