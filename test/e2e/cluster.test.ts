@@ -19,6 +19,7 @@ import { EXIT } from '../../ts/server/exit_codes.js'
 import { LONG, eventually, get, listAll, makeBucket, put, randomBody } from './clients.js'
 import { TestCluster } from './cluster.js'
 import type { ClusterNode } from './cluster.js'
+import { Registers } from './registers.js'
 import { ROOT_KEYS, ServerProcess, StartFailure } from '../../bench/load/server_process.js'
 
 const main = fileURLToPath(new URL('../../ts/cli/main.js', import.meta.url))
@@ -234,28 +235,38 @@ const FAULTS: readonly [string, (cluster: TestCluster, leader: ClusterNode) => P
   }],
 ]
 
-test('under load, through crashes, pauses and partitions, nothing acknowledged is lost', async () => {
+test('under load, through crashes, pauses and partitions, nothing acknowledged is lost, and history is linearizable', async () => {
   const { cluster } = await three()
   await makeBucket(cluster.nodes[0]!.s3, 'load')
   const rounds = LONG ? 20 : 1
   const load = new Load(cluster, 4)
+  const registers = new Registers(cluster, 'load', 3)
   const gaps: string[] = []
   for (let round = 0; round < rounds; round++) {
     for (const [name, cause] of FAULTS) {
       load.longestGapMs = 0
+      registers.generation += 1
       await cause(cluster, await cluster.leader())
       await serves(cluster, name)
       gaps.push(`${name}: longest gap of acknowledged writes ${load.longestGapMs.toFixed(0)} ms`)
     }
+    // More members, under load and after faults: they get a snapshot or the log.
+    if (LONG && cluster.nodes.length < 5) await cluster.add()
   }
-  await load.stop()
+  await Promise.all([load.stop(), registers.stop()])
   for (const gap of gaps) process.stdout.write(`# ${gap}\n`)
   process.stdout.write(`# ${String(load.acknowledged.size)} acknowledged, ${String(load.lists)} listings\n`)
+  const { verdict, key, steps } = registers.check()
+  process.stdout.write(
+    `# ${String(registers.history.length)} calls on registers, ${verdict} (${String(steps)} steps)\n`,
+  )
+  assert.notEqual(verdict, 'not-linearizable', `the history of ${key ?? ''}`)
   if (load.problem !== undefined) throw load.problem
   assert.ok(load.acknowledged.size > 10 && load.lists > 2, 'there was load')
   for (const { s3, name } of cluster.nodes) {
     const keys = new Set(await listAll(s3, 'load'))
-    for (const key of load.acknowledged) assert.ok(keys.has(key), `${name}: ${key} was acknowledged and is not there`)
+    for (const key of load.acknowledged)
+      assert.ok(keys.has(key), `${name}: ${key} was acknowledged and is not there`)
   }
   await eventually('all replicas are equal', () => cluster.equal())
 })

@@ -163,7 +163,8 @@ export class StoreContext {
   }
 
   nodeName(id: number): string {
-    return `node ${String(id)}`
+    const name = this.look((reader) => reader.nodes()).find((node) => node.id === id)?.name
+    return name === undefined ? `node ${String(id)}` : `node ${String(id)} (${name})`
   }
 
   /** Where small writes to a set form groups. */

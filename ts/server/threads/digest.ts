@@ -3,7 +3,23 @@ import { createHash } from 'node:crypto'
 
 import { CheckedView } from '../../meta/chain.js'
 import { readApplied } from '../../meta/apply/apply.js'
+import { MetadataError } from '../../meta/engine.js'
 import type { ReplicatedEngine } from '../../meta/raft/replica/replicated_engine.js'
+
+/** Reads all of a replica's view; damage is the end of the replica, as when a reader finds it. */
+export async function compareReplica(
+  engine: ReplicatedEngine,
+): Promise<{ records: number; bad: { drive: number; reason: string }[] }> {
+  const { generation } = engine.published
+  try {
+    return { records: (await digestOf(engine)).records, bad: [] }
+  } catch (error) {
+    if (!(error instanceof MetadataError) || error.code !== 'corrupt') throw error
+    const { copies } = await engine.status()
+    engine.doubt(generation, error.message)
+    return { records: 0, bad: copies.map(({ drive }) => ({ drive, reason: error.message })) }
+  }
+}
 
 /** Records of one slice; between two the thread does its other work. */
 const SLICE = 2_000

@@ -16,7 +16,7 @@ import type { ReplicatedEngine } from '../../meta/raft/replica/replicated_engine
 import type { MetaDrive } from '../../meta/drive_files.js'
 import type { LogLevel } from '../config/settings.js'
 import { createLogger } from '../log.js'
-import { digestOf } from './digest.js'
+import { compareReplica, digestOf } from './digest.js'
 import { replicaMetrics } from '../metrics/replica_metrics.js'
 import type { MetricsSnapshot } from '../metrics/worker_metrics.js'
 import { addThreadMetrics } from '../metrics/worker_metrics.js'
@@ -112,7 +112,7 @@ async function main(data: MetadataWorkerData): Promise<void> {
     changeMembers: (wish) => changeMembers(needReplica(), wish),
     digest: () => digestOf(needReplica().engine),
     compare: async () => {
-      if (!(engine instanceof LocalEngine)) return { records: 0, bad: [] }
+      if (!(engine instanceof LocalEngine)) return compareReplica(engine)
       const { records, bad } = await engine.compareCopies(
         () => new Promise((resolve) => setTimeout(resolve, COMPARE_PAUSE_MS)),
       )
