@@ -2,8 +2,8 @@
  * Group commit into segments: one writer for each thread and drive, so that appends take no lock.
  *
  * Model: records queue up; whenever no batch is in flight, all that wait become the next one, written and synced in one
- * submission. There is no timer: an idle writer commits at once, a busy one gathers while the drive syncs. What is in
- * a batch is acknowledged together, and named by the index before it is acknowledged.
+ * submission. There is no timer: an idle writer commits at the end of the turn of the event loop, with what other
+ * requests brought in it, a busy one gathers while the drive syncs. What is in a batch is acknowledged together, and named by the index before it is acknowledged.
  *
  * The active segment is sealed when it is full, and at a clean end; the next one is made, with its directory synced,
  * while the last quarter of it is filled, so that nobody waits for that.
@@ -172,9 +172,9 @@ export class SegmentWriter {
   }
 
   async #run(): Promise<void> {
-    // What was submitted in the same turn goes out together.
-    await Promise.resolve()
     while (this.#queue.length > 0) {
+      // What all requests of this turn of the event loop submit goes out together.
+      await new Promise((resolve) => setImmediate(resolve))
       try {
         const segment = await this.#segmentFor(this.#queue[0])
         const batch = this.#compose(segment)
