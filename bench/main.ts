@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url'
 import { compare, compareTable, regressions } from './compare.js'
 import { environment } from './environment.js'
 import { runFlushes } from './flushes.js'
+import { runMemory } from './memory.js'
 import { catchInterrupts, interrupted, withDrives } from './lifetime.js'
 import { HELP, UsageError, parseOptions } from './options.js'
 import type { Options, Part, RunOptions } from './options.js'
@@ -63,6 +64,8 @@ async function runOne(part: Part, options: RunOptions): Promise<PartOutcome> {
       return runS3({ cells: s3Cells(options), workers, drivesIn, others: options.others, say })
     case 'flushes':
       return { metrics: await runFlushes({ ...flushPlan(quick), workers, drivesIn, say }) }
+    case 'memory':
+      return { metrics: await runMemory({ objects: quick ? 5000 : 50_000, workers, drivesIn, say }) }
     case 'drive':
       return withDrives(1, drivesIn, ([folder]) => runPart(part, quick, folder))
     case 'kernels':

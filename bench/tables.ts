@@ -29,7 +29,7 @@ export function markdown(tables: readonly Table[]): string {
 /** All tables of a result but that of its targets; parts that were not measured have none. */
 export function tablesOf({ metrics, notes }: Result): Table[] {
   const kernels = kernelTable(metrics, notes['kernels.best'] ?? 'best')
-  const rest = ['index', 'placement', 'drive', 'flushes'].map((part) => partTable(metrics, part))
+  const rest = ['index', 'placement', 'drive', 'flushes', 'memory'].map((part) => partTable(metrics, part))
   const all = [...kernels, ...rest, ...s3Tables(metrics)]
   return all.filter(({ rows }) => rows.length > 0)
 }
