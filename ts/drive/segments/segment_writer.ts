@@ -3,7 +3,8 @@
  *
  * Model: records queue up; whenever no batch is in flight, all that wait become the next one, written and synced in one
  * submission. There is no timer: an idle writer commits at the end of the turn of the event loop, with what other
- * requests brought in it, a busy one gathers while the drive syncs. What is in a batch is acknowledged together, and named by the index before it is acknowledged.
+ * requests brought in it; a busy one gathers while the drive syncs. What is in a batch is acknowledged together, and
+ * named by the index before it is acknowledged.
  *
  * The active segment is sealed when it is full, and at a clean end; the next one is made, with its directory synced,
  * while the last quarter of it is filled, so that nobody waits for that.
