@@ -126,6 +126,41 @@ describe('compaction', () => {
     await world.check()
   })
 
+  it('does not write tombstones again and again that must stay', async () => {
+    const world = await World.create(12, { threshold: 0.5 })
+    for (let i = 0; i < 24; i++) await world.put(0)
+    await world.seal()
+    for (const [i, id] of world.ids('live').entries()) if (i % 8 < 3) await world.delete(1, id)
+    await world.seal()
+    for (let i = 0; i < 5; i++) await world.compact()
+    assert.equal(world.compactor.totals.droppedTombstones, 0)
+    assert.ok(world.compactor.totals.carriedTombstones <= 9, String(world.compactor.totals.carriedTombstones))
+    await world.restart('kill')
+    await world.check()
+  })
+
+  it('never lets a copy win against a delete that came while it was written', async () => {
+    let between = 0
+    for (let turns = 0; turns < 24; turns++) {
+      const world = await halfDead(13 + turns)
+      const ids = world.ids('live')
+      let over = false
+      const work = world.compact().finally(() => { over = true })
+      for (let i = 0; i < 3 * turns; i++) await new Promise((resolve) => setImmediate(resolve))
+      if (!over) between++
+      await Promise.all(ids.map((id, i) => world.delete(i % 2, id)))
+      await work
+      await world.check('in the same process')
+      await world.restart('powerCut')
+      await world.check('after a restart')
+      await world.compact()
+      await world.check('compacted again')
+      await world.restart('kill')
+      await world.check('restarted again')
+    }
+    assert.ok(between > 5, `only ${String(between)} deletes came in between`)
+  })
+
   it('never copies a damaged record: reports it, keeps its segment, and drops that once it is healed', async () => {
     const world = await halfDead(7)
     const id = world.ids('live')[0]!
@@ -253,6 +288,7 @@ describe('compaction and power cuts', () => {
         }
         await Promise.all([busy(world, 0), busy(world, 1), compacting(world), reading(world)])
         world.simulated.beforeOperation = undefined
+        if (count <= cut) await world.check(`run ${String(run)} round ${String(round)}, before the restart`)
         await world.restart(count > cut ? how : (['clean', 'kill', 'powerCut'] as const)[round % 3]!)
         await world.check(`run ${String(run)} round ${String(round)}`)
       }
