@@ -9,6 +9,7 @@ import { ServerProcess, makeDrives } from '../../bench/load/server_process.js'
 
 const ROUNDS = LONG ? 60 : 4
 const WRITERS = 6
+const COMPACTING = ['--log-level', 'warn', '--compaction-threshold', '1', '--collect-grace', '0s']
 
 /**
  * What a key may hold. `certain`: the last acknowledged state (a hash, or undefined for absent); `possible`: states of
@@ -48,6 +49,13 @@ async function writer(
   return acknowledged
 }
 
+/** Segments that compaction has dropped. */
+async function compacted(server: ServerProcess): Promise<number> {
+  const text = await (await fetch(`${server.adminEndpoint}/metrics`)).text()
+  const line = text.split('\n').find((row) => row.includes('job="compaction"') && row.includes('counter="segments"'))
+  return Number(line?.split(' ').at(-1) ?? 0)
+}
+
 async function check(s3: S3Client, model: Map<string, Expectation>): Promise<void> {
   const listed = new Set(await listAll(s3, 'crash'))
   for (const [key, expected] of model) {
@@ -71,7 +79,7 @@ test(`kill -9 under load, ${String(ROUNDS)} times: what was acknowledged is ther
     for (let round = 0; round < ROUNDS; round++) {
       const server = await ServerProcess.start({
         drives: place.drives,
-        args: ['--workers', String(1 + (round % 2)), '--log-level', 'warn'],
+        args: ['--workers', String(1 + (round % 2)), ...COMPACTING],
       })
       const s3 = sdkClient(server)
       if (round === 0) await makeBucket(s3, 'crash')
@@ -87,6 +95,12 @@ test(`kill -9 under load, ${String(ROUNDS)} times: what was acknowledged is ther
       s3.destroy()
       await killed
     }
+    const compacting = await ServerProcess.start({ drives: place.drives, args: COMPACTING })
+    for (let i = 0; (await compacted(compacting)) === 0; i++) {
+      assert.ok(i < 600, 'nothing was compacted')
+      await new Promise((resolve) => setTimeout(resolve, 100))
+    }
+    await compacting.stop('SIGKILL')
     const server = await ServerProcess.start({ drives: place.drives })
     const s3 = sdkClient(server)
     await check(s3, model)
