@@ -284,8 +284,10 @@ describe('native DriveIo', () => {
     const worker = new Worker(new URL(`data:text/javascript,${encodeURIComponent(source)}`), {
       workerData: { nativeModule, path, file },
     })
+    // The last message may come in the same turn as the end: wait for both from the start.
+    const ended = new Promise((resolve) => worker.once('exit', resolve))
     assert.equal(await new Promise((resolve) => worker.once('message', resolve)), 'EBADF')
-    await new Promise((resolve) => worker.once('exit', resolve))
+    await ended
     const [size, names] = await io.run([{ op: 'size', file }, { op: 'list', path: '.' }]) as [number, string[]]
     assert.deepEqual([size, names.sort()], [0, ['from-worker', 'x']])
     await io.close()
