@@ -8,11 +8,12 @@ import { compare, compareTable, regressions } from './compare.js'
 import { environment } from './environment.js'
 import { runFlushes } from './flushes.js'
 import { runMemory } from './memory.js'
+import { runMetadata } from './metadata/run.js'
 import { catchInterrupts, interrupted, withDrives } from './lifetime.js'
 import { HELP, UsageError, parseOptions } from './options.js'
 import type { Options, Part, RunOptions } from './options.js'
 import { runPart } from './parts.js'
-import { flushPlan, s3Cells } from './plans.js'
+import { flushPlan, metadataPlan, s3Cells } from './plans.js'
 import { report } from './report.js'
 import { readResult } from './result.js'
 import type { Result } from './result.js'
@@ -66,6 +67,8 @@ async function runOne(part: Part, options: RunOptions): Promise<PartOutcome> {
       return { metrics: await runFlushes({ ...flushPlan(quick), workers, drivesIn, say }) }
     case 'memory':
       return { metrics: await runMemory({ objects: quick ? 5000 : 50_000, workers, drivesIn, say }) }
+    case 'metadata':
+      return runMetadata({ ...metadataPlan(quick), drivesIn, say })
     case 'drive':
       return withDrives(1, drivesIn, ([folder]) => runPart(part, quick, folder))
     case 'kernels':

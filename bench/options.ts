@@ -8,7 +8,7 @@ import type { S3Target } from '../ts/cli/load/target.js'
 import type { Operation } from '../ts/cli/load/workload.js'
 
 /** In the order in which they run: what computes first, so that the drives' writes cannot disturb it. */
-export const PARTS = ['kernels', 'index', 'placement', 'drive', 'flushes', 'memory', 's3'] as const
+export const PARTS = ['kernels', 'index', 'placement', 'drive', 'flushes', 'memory', 'metadata', 's3'] as const
 export type Part = (typeof PARTS)[number]
 
 /** Names for several parts. */

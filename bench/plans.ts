@@ -46,3 +46,10 @@ export function s3Cells(choice: S3Choice): Cell[] {
 export function flushPlan(quick: boolean): { sizes: readonly number[]; puts: number } {
   return quick ? { sizes: [4 * KiB], puts: 300 } : { sizes: [4 * KiB, MiB], puts: 1000 }
 }
+
+/** A quick run leaves etcd out. */
+export function metadataPlan(quick: boolean): { warmUpMs: number; windowMs: number; rounds: number; etcd: boolean } {
+  return quick
+    ? { warmUpMs: 500, windowMs: 1000, rounds: 1, etcd: false }
+    : { warmUpMs: 1000, windowMs: 3000, rounds: 2, etcd: true }
+}

@@ -29,7 +29,7 @@ export function markdown(tables: readonly Table[]): string {
 /** All tables of a result but that of its targets; parts that were not measured have none. */
 export function tablesOf({ metrics, notes }: Result): Table[] {
   const kernels = kernelTable(metrics, notes['kernels.best'] ?? 'best')
-  const rest = ['index', 'placement', 'drive', 'flushes', 'memory'].map((part) => partTable(metrics, part))
+  const rest = ['index', 'placement', 'drive', 'flushes', 'memory', 'metadata'].map((part) => partTable(metrics, part))
   const all = [...kernels, ...rest, ...s3Tables(metrics)]
   return all.filter(({ rows }) => rows.length > 0)
 }
@@ -77,6 +77,12 @@ const SPLIT: Record<string, (rest: readonly string[]) => [row: readonly string[]
   // size, at a time | operation
   drive: (rest) => [rest.slice(0, -1), rest.slice(-1)],
   flushes: (rest) => [rest.slice(0, -1), []],
+  // what, clients, whose | figure, '' for the rate
+  metadata: (rest) => {
+    const clients = rest.findIndex((part) => part.endsWith('clients'))
+    const end = clients + (rest[clients + 1] === 'etcd' ? 2 : 1)
+    return clients < 0 ? [rest, []] : [rest.slice(0, end), rest.length > end ? rest.slice(end) : ['']]
+  },
 }
 
 /** Rows and columns as the part's names want them; figures that stand alone have the column `figure`. */
@@ -104,6 +110,7 @@ function partTable(metrics: Metrics, part: string): Table {
 
 const titles: Record<string, string> = {
   index: 'Shard index', placement: 'Placement', drive: 'One drive', flushes: 'Durable flushes per PUT',
+  metadata: 'Replicated metadata',
 }
 
 const words = (name: string): string => name.replaceAll('_', ' ').replaceAll('.', ' ')

@@ -87,6 +87,11 @@ export const TARGETS: readonly Target[] = [
   atMost('placement', 'slots: most movement against the ideal', 1, 'x', slotsMovement),
   atMost('drive', 'ready with a million shards on a drive', 5, 's', startUp),
   atMost('flushes', 'durable flushes per PUT of 4 KiB, 32 at a time', 0.8, 'flushes', named('flushes.put.4KiB.32clients.per_put_flushes')),
+  atLeast('metadata', 'replicated writes of 200 bytes, 512 clients', 10_000, 'ops/s', named('metadata.write.512clients.ops_per_s')),
+  atMost('metadata', 'the slowest percent of writes, 64 clients', 20, 'ms', named('metadata.write.64clients.p99_ms')),
+  atMost('metadata', 'median of a write, 1 client', 10, 'ms', named('metadata.write.1clients.p50_ms')),
+  atMost('metadata', 'most lag of a follower under writes', 100, 'ms', named('metadata.most_lag_ms')),
+  atMost('metadata', 'anonymous memory of the leader', 1024, 'MiB', named('metadata.leader_anonymous_MiB')),
   atLeast('s3', 'PUT of 4 KiB, 32 clients, of a bare node:http server', 10, '%', named('s3.put.4KiB.32clients.percent_of_bare')),
   atLeast('s3', 'GET of 4 KiB, 32 clients, of a bare node:http server', 25, '%', named('s3.get.4KiB.32clients.percent_of_bare')),
 ]

@@ -61,6 +61,19 @@ export async function needProgram(name, packageName = name) {
   return after;
 }
 
+/** The path of a program; when it is missing its package is unpacked below .cache/tools, and never installed. */
+export async function unpackProgram(name, packageName = name) {
+  const before = findProgram(name, toolsPath);
+  if (before !== undefined) return before;
+  for (const needed of ['apt-get', 'dpkg-deb']) {
+    if (findProgram(needed) === undefined) throw new Error(`${needed} is not here to get ${packageName} with`);
+  }
+  await unpackWithoutRoot(packageName);
+  const after = findProgram(name, toolsPath);
+  if (after === undefined) throw new Error(`the package ${packageName} has no program ${name}`);
+  return after;
+}
+
 /** The folder below which a package unpacked without root keeps its files ('/usr' beneath it). */
 export function unpackedTools() {
   return toolsFolder;

@@ -25,6 +25,7 @@ export const examples: Metrics = {
   'placement.slots.10.add.movement_times': 1, 'placement.maglev.10.add.movement_times': 1.6,
   'drive.4KiBobject.32atatime.put.ops_per_s': 900, 'drive.startup.shards_count': 1000, 'drive.startup.ready_ms': 2, 'drive.startup.empty_ms': 1,
   'flushes.put.4KiB.32clients.per_put_flushes': 0.7,
+  'metadata.write.64clients.ops_per_s': 5000, 'metadata.write.64clients.p99_ms': 7, 'metadata.most_lag_ms': 30,
   's3.put.4KiB.1clients.ops_per_s': 100, 's3.put.4KiB.32clients.ops_per_s': 900, 's3.put.4KiB.32clients.p99_ms': 30,
   's3.put.4KiB.32clients.bare.ops_per_s': 9000, 's3.put.4KiB.32clients.percent_of_bare': 10,
   's3.put.4KiB.32clients.o-ther.ops_per_s': 300, 's3.list.2000keys.8clients.ops_per_s': 90,
