@@ -161,7 +161,7 @@ function parseRun(values: Values, env: NodeJS.ProcessEnv): RunOptions {
   return {
     command: 'run',
     quick: values.quick,
-    only: partsOf(values.only),
+    only: partsOf(values.only, values.quick === true),
     json: values.json,
     html: values.html,
     drivesIn: values['drives-in'],
@@ -182,8 +182,9 @@ function numberOf(name: string, text: string, least: number, most: number): numb
   return value
 }
 
-function partsOf(text: string | undefined): readonly Part[] {
-  if (text === undefined) return PARTS
+/** A quick run leaves memory out unless asked: too few objects would tell of the heap instead. */
+function partsOf(text: string | undefined, quick: boolean): readonly Part[] {
+  if (text === undefined) return quick ? PARTS.filter((part) => part !== 'memory') : PARTS
   const chosen = text.split(',').map((item) => item.trim()).flatMap((item) => {
     const parts = GROUPS[item] ?? PARTS.filter((part) => part === item)
     if (parts.length === 0) throw new Error(`--only: there is no part "${item}" (${PARTS.join(', ')}, native)`)

@@ -19,6 +19,8 @@ test('without options everything is measured', () => {
   assert.deepEqual(run().only, PARTS)
   assert.deepEqual(run('--only', 's3,kernels').only, ['kernels', 's3'])
   assert.deepEqual(run('--only', 'all').only, PARTS)
+  assert.deepEqual(run('--quick', '--only', 'memory').only, ['memory'])
+  assert.ok(!run('--quick').only.includes('memory'), 'so few objects say nothing')
 })
 
 test('what is wrong is said before anything runs', () => {
