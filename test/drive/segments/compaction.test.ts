@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
+import type { LocalDrive } from '../../../ts/drive/local_drive.js'
 import { isDead, segmentOf, segmentPath } from '../../../ts/drive/segments/segment_file.js'
 import { randomInteger } from '../../../ts/util/random.js'
 import { hex, World, type WorldOptions } from './compaction_world.js'
@@ -123,6 +124,33 @@ describe('compaction', () => {
     }
     assert.equal(world.compactor.totals.droppedTombstones, 16)
     assert.ok((await world.read(1, kept)) !== undefined)
+    await world.check()
+  })
+
+  it('comes to an end after a load that failed and was begun again, which leaves new segments alone', async () => {
+    const world = await halfDead(13)
+    for (let i = 0; i < 3; i++) await world.put(0)
+    world.simulated.kill()
+    await world.start(false)
+    const [loader] = world.threads as [LocalDrive]
+    const { segments } = loader
+    const loading = loader.load()
+    while (segments.table.progress.loaded < 2) await new Promise((resolve) => setImmediate(resolve))
+    const putting = world.put(1)
+    loader.row.set('offline', 'missing')
+    await assert.rejects(loading)
+    await putting
+    const newest = segments.table.nextNumber - 1
+    loader.row.set('online', 'none')
+    await loader.load()
+    const numbers = segments.segments().map(({ number }) => number)
+    assert.deepEqual(numbers, [...new Set(numbers)])
+    assert.equal(segments.table.info(newest)?.state, 'active')
+    assert.equal(segments.segments().reduce((sum, { records }) => sum + records, 0), 24 + 3 + 1)
+    await world.put(1)
+    await world.compact()
+    await world.check()
+    await world.restart('kill')
     await world.check()
   })
 

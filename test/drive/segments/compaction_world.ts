@@ -46,8 +46,8 @@ export class World {
     return world
   }
 
-  /** A new process. Resolves when the segments are loaded. */
-  async start(): Promise<void> {
+  /** A new process. Resolves when the segments are loaded, if they are to be. */
+  async start(load = true): Promise<void> {
     this.memory = createSegmentsMemory(4096, 256)
     this.threads = [0, 1, 2].map((thread) => new LocalDrive({
       io: this.simulated.connect(), number: 5, set: 0, position: 1,
@@ -61,7 +61,7 @@ export class World {
       damaged: (dataId, detail) => { this.damaged.push({ id: hex(dataId), detail }) },
       ...this.#options,
     })
-    await this.threads[0]!.load()
+    if (load) await this.threads[0]!.load()
   }
 
   async restart(how: 'clean' | 'kill' | 'powerCut'): Promise<void> {

@@ -47,6 +47,8 @@ export class SegmentIndex {
   add(dataId: DataId, number: number, offset: number, size: number, tombstone: boolean): void {
     const location = packLocation(number, offset, size, tombstone)
     const { sizeClass } = unpackLocation(location)
+    // Counted when it was named: a load that failed and is begun again tells of it once more.
+    if (this.#index.get(dataId) === location) return
     this.table.countRecord(number, sizeClass, tombstone)
     for (;;) {
       const current = this.#index.get(dataId)

@@ -6,6 +6,10 @@
  * A segment without a hint was active when the process ended. It is synced first, so that nothing counts as found
  * that the next power cut may take; then it is cut at its end, closed and given a hint, and is as good as any other. A
  * segment that never held a batch is removed. Damage is counted and reported; nothing of what surrounds it is cut.
+ *
+ * A load that failed with the drive may be begun again. What the table has by then is left alone: it was loaded, or it
+ * is a segment that a thread of this process has made since, and may be writing to. Only one in state 'loading' is
+ * loaded once more.
  */
 import { ShardError } from '../drive.js'
 import { IoError, type IoOp, LAST_OPENED } from '../io.js'
@@ -61,11 +65,12 @@ export class SegmentLoader {
     const names = await this.#names()
     const found = names.flatMap((name) => parseSegmentName(name) ?? [])
     for (const { number } of found) this.#index.table.raiseNumber(number)
-    const numbers = found.filter(({ kind }) => kind === 'seg').map(({ number }) => number).sort((a, b) => a - b)
-    const strays = found.filter(({ kind, number }) => kind === 'hint' && !numbers.includes(number))
+    const all = found.filter(({ kind }) => kind === 'seg').map(({ number }) => number).sort((a, b) => a - b)
+    const strays = found.filter(({ kind, number }) => kind === 'hint' && !all.includes(number))
     for (const { number } of strays) {
       await this.#drive.io.run([{ op: 'unlink', path: hintPath(number) }], QUIETLY).catch(ignore)
     }
+    const numbers = all.filter((number) => (this.#index.table.info(number)?.state ?? 'loading') === 'loading')
     this.#index.table.startLoading(numbers.length)
     this.#index.table.phase = 'listed'
     return numbers
@@ -119,14 +124,23 @@ export class SegmentLoader {
     const found = await readHint(this.#drive, this.#driveId, number)
     if (found === undefined) return false
     const { hint, length } = found
-    if (!this.#index.table.add(number, 'sealed', length)) return true
+    if (!this.#enter(number, length)) return true
     for (let i = 0; i < hint.count; i++) {
       this.#index.add(hint.dataId(i), number, hint.offset(i), hint.size(i), hint.isTombstone(i))
       await this.#mayYield()
     }
+    this.#index.table.setState(number, 'sealed')
     this.#report.hinted++
     this.#report.records += hint.count
     this.#index.table.loadedOne(0)
+    return true
+  }
+
+  /** False when the table is full. */
+  #enter(number: number, bytes: number): boolean {
+    const { table } = this.#index
+    if (!table.has(number)) return table.add(number, 'loading', bytes)
+    table.setLength(number, bytes)
     return true
   }
 
@@ -141,6 +155,7 @@ export class SegmentLoader {
       if (!this.#drive.readable || !(error instanceof ShardError)) throw error
       this.#report.damaged++
       this.#report.unreadable.push({ number, reason: error.message })
+      table.changeState(number, 'loading', 'active')
       table.loadedOne(1)
     }
   }
@@ -155,7 +170,7 @@ export class SegmentLoader {
       const verdict = checkSegmentHeader(header, this.#driveId, number)
       if (verdict === 'newer') throw new ShardError('io', this.#drive.number, `segment ${String(number)} is newer`)
       const hint = new HintBuilder()
-      this.#index.table.add(number, 'active', size)
+      this.#enter(number, size)
       const scan = await this.#scan({ number, seed, file, size, hint })
       if (scan.end === SEGMENT_HEADER_SIZE) {
         this.#index.table.remove(number)

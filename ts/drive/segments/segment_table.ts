@@ -30,10 +30,10 @@ const PHASES: readonly LoadPhase[] = ['new', 'claimed', 'listed', 'loaded', 'fai
 
 /**
  * active: a thread appends to it, or did until it failed. sealed: complete, whether it has a hint or not. compacting: a
- * sealed one that somebody is about to drop.
+ * sealed one that somebody is about to drop. loading: its records are told to the index, or were until that failed.
  */
-export type SegmentState = 'active' | 'sealed' | 'compacting'
-const STATES: readonly SegmentState[] = ['active', 'sealed', 'compacting']
+export type SegmentState = 'active' | 'sealed' | 'compacting' | 'loading'
+const STATES: readonly SegmentState[] = ['active', 'sealed', 'compacting', 'loading']
 
 export interface SegmentInfo {
   number: number
@@ -179,7 +179,7 @@ export class SegmentTable {
     Atomics.add(this.#words, 5, 1)
   }
 
-  /** False when the table is full: the segment must not be made. */
+  /** For a number that is not in the table. False when that is full: the segment must not be made. */
   add(number: number, state: SegmentState, bytes: number): boolean {
     for (let probe = 0; probe < this.#slots; probe++) {
       const at = this.#slotAt(number + probe)
