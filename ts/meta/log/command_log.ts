@@ -57,6 +57,9 @@ export class CommandLog {
   #failure: unknown
   /** Reads that are going on. */
   #reading = 0
+  /** Files that the index has forgotten and that may still be there, oldest first. */
+  #released: string[] = []
+  #removal: Promise<void> | undefined
 
   private constructor(io: DriveIo, directory: string, options: LogOptions) {
     this.#io = io
@@ -278,24 +281,41 @@ export class CommandLog {
     for await (const record of this.read(this.#index.first)) void record
   }
 
-  /** Removes files all of whose entries have an index <= upTo, keeping at least `keepBytes` of the log. */
+  /**
+   * Removes files all of whose entries have an index <= upTo, keeping at least `keepBytes` of the log. Calls may
+   * overlap. Rejects with IoError when one could not be removed.
+   */
   async release(upTo: number, keepBytes: number): Promise<void> {
     // A file that is being read stays until the next time.
     if (this.#reading > 0) return
     const { files } = this.#index
     let left = this.bytes
-    const names: string[] = []
+    let count = 0
     // The newest file may not say anything yet.
     const settled = files.at(-1)?.bytes === 0 ? -2 : -1
     for (const info of files.slice(0, settled)) {
       if (info.last > upTo || left - info.bytes < keepBytes) break
       left -= info.bytes
-      names.push(fileName(info.number))
+      this.#released.push(fileName(info.number))
+      count++
     }
-    if (names.length === 0) return
-    this.#index.drop(names.length)
-    // One durably after the other: after a power cut a gap would look like loss.
-    for (const name of names) await removeFiles(this.#io, this.#directory, [name])
+    if (count > 0) this.#index.drop(count)
+    if (this.#released.length > 0) await (this.#removal ??= this.#removeReleased())
+  }
+
+  /**
+   * One durably after the other, whichever call released them: after a crash a gap would look like loss. What cannot
+   * be removed stays the first for the next call, and holds back those behind it.
+   */
+  async #removeReleased(): Promise<void> {
+    try {
+      for (let name = this.#released[0]; name !== undefined; name = this.#released[0]) {
+        await removeFiles(this.#io, this.#directory, [name])
+        this.#released.shift()
+      }
+    } finally {
+      this.#removal = undefined
+    }
   }
 
   /** Ends the log with an empty frame, so that the next opening knows everything before it was durable. */

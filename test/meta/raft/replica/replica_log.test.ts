@@ -171,6 +171,35 @@ describe('the log of a replica', () => {
     }
   })
 
+  it('releases files oldest first, over calls that overlap and over one that fails', async () => {
+    for (let seed = SEED; seed < SEED + 40; seed++) {
+      const drive = new SimulatedDrive(new SimulatedDisk(), { random: seededRandom(seed) })
+      const log = await CommandLog.create(drive.connect(), DIRECTORY, 1, OPTIONS)
+      await drive.connect().run([{ op: 'syncDir', path: '.' }])
+      for (let index = 1; index <= 60; index++) await append(log, step({ entries: entries(index, 1, 1, 300) }))
+      const random = seededRandom(seed)
+      const path = /[0-9a-f]\.log$/
+      const after = randomInteger(random, 6)
+      const clear = drive.addFault({ op: 'unlink', path, after, times: 1, fault: { error: 'EIO' } })
+      const stop = randomInteger(random, 40)
+      let left = stop
+      drive.beforeOperation = () => {
+        if (left-- === 0) drive.kill()
+      }
+      const release = (upTo: number): Promise<void> => log.release(upTo, 0).catch(() => undefined)
+      await Promise.all([release(15), release(25), release(35)])
+      await Promise.all([release(45), release(55)])
+      clear()
+      await release(55)
+      drive.beforeOperation = undefined
+      drive.kill()
+      const again = await CommandLog.open(drive.connect(), DIRECTORY, OPTIONS)
+      const text = `seed ${String(seed)}, killed after ${String(stop)} operations`
+      assert.deepEqual([again.firstIndex <= 56, again.lastIndex], [true, 60], text)
+      if (left >= 0) assert.equal(again.firstIndex, log.firstIndex, text)
+    }
+  })
+
   it('reads what a local engine wrote as the log of one voter, and goes on in the same place', async () => {
     const drive = new SimulatedDrive(new SimulatedDisk())
     const io = drive.connect()
