@@ -101,6 +101,7 @@ export class SimulatedStore {
         epochFence: { unseenMs: 0, drainMs: 0 },
         orphanSearch: { intervalMs: 3_600_000 },
         driveHealer: { pauseMs: 0 },
+        compaction: { threshold: 0.1, sealBytes: 60_000, settleMs: 60_000 },
         ...options.background,
       },
     }
@@ -398,6 +399,7 @@ export class SimulatedStore {
       pins: new Pins(this.board, slot),
       set: (number) => this.#backgroundSets.get(number),
       drive: (number) => this.#backgroundDrives.get(number),
+      localDrives: () => [...this.#backgroundDrives.values()].filter((drive) => drive.readable),
       clock: this.clock,
       wallMs: this.wallMs,
       report: (what, error) => {

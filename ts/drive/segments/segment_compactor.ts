@@ -39,6 +39,8 @@ const SPARE = 2 ** 20
 /** Less than this much dead is not worth asking for a segment to be sealed. */
 const LEAST_DEAD = 64 * 1024
 const TOMBSTONE_BYTES = 48
+/** A drive that failed is left alone for so long: it would fail at once again, and keep the thread busy with that. */
+const REST_MS = 10_000
 
 export class SegmentCompactor {
   readonly drive: LocalDrive
@@ -49,6 +51,7 @@ export class SegmentCompactor {
   #running: { victim: number; work: AsyncGenerator<undefined, CompactionResult> } | undefined
   /** Segments that were looked at in vain, with what must have changed before they are looked at again. */
   readonly #vain = new Map<number, { dropsThen: number; deadThen: number; blocked: CompactionResult['blocked'] }>()
+  #restUntil = -Infinity
   /** Since this object was made. */
   readonly totals = {
     segments: 0, freedBytes: 0, copiedRecords: 0, copiedBytes: 0, carriedTombstones: 0, droppedTombstones: 0,
@@ -75,6 +78,7 @@ export class SegmentCompactor {
     const { table } = this.drive.segments
     const { state } = this.drive.row
     if (table.phase !== 'loaded' || (state !== 'online' && state !== 'full')) return 'idle'
+    if (this.#options.now() < this.#restUntil) return 'idle'
     if (!table.claimCompaction(this.#who)) return 'taken'
     this.#running ??= this.#begin()
     if (this.#running === undefined) {
@@ -91,6 +95,7 @@ export class SegmentCompactor {
       this.#running = undefined
       table.changeState(victim, 'compacting', 'sealed')
       if (error instanceof ShardError && error.code === 'driveFull') this.#remember(victim, [])
+      else this.#restUntil = this.#options.now() + REST_MS
       throw error
     }
   }
