@@ -29,7 +29,8 @@ test('workers that crash are started again; nothing acknowledged is lost and tot
     env: { NODE_OPTIONS: `--require ${preload}`, CRASH_FILE: crashFile },
   })
   try {
-    const s3 = sdkClient(server, { maxAttempts: 8 })
+    // Both workers may be starting at once, which takes a busy machine seconds: nobody listens then.
+    const s3 = sdkClient(server, { maxAttempts: 20 })
     await makeBucket(s3, 'crash')
     const model = new Map<string, string>()
     const restarts = async (): Promise<number> =>
