@@ -39,7 +39,7 @@ int Drive::Submit(std::shared_ptr<Batch> batch) {
   if (stopping_) return ESHUTDOWN;
   if (running_.size() >= threads_limit_) {
     const int64_t now = SteadyNow();
-    if (std::all_of(running_.begin(), running_.end(), [now](auto& other) { return other->deadline < now; })) {
+    if (std::all_of(running_.begin(), running_.end(), [now](auto& other) { return other->deadline <= now; })) {
       return ETIMEDOUT;
     }
   }
@@ -73,6 +73,8 @@ State Drive::Expire(Batch& batch) {
   const State before = batch.state.load();
   if (before == State::kDone || before == State::kExpired) return before;
   batch.state.store(State::kExpired);
+  // Whoever gives up keeps time by a clock of his own, which may run a little ahead of ours.
+  batch.deadline = std::min(batch.deadline, SteadyNow());
   if (before == State::kQueued) {
     auto& queue = batch.background ? background_ : foreground_;
     std::erase_if(queue, [&batch](auto& other) { return other.get() == &batch; });

@@ -45,7 +45,7 @@ struct Batch {
   uint64_t id = 0;
   uint64_t client = 0;
   bool background = false;
-  /// Steady clock, nanoseconds; INT64_MAX: none.
+  /// Steady clock, nanoseconds; INT64_MAX: none. Guarded by the mutex of the drive once submitted.
   int64_t deadline = INT64_MAX;
   std::shared_ptr<Sink> sink;
   std::vector<Operation> operations;

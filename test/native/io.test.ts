@@ -4,6 +4,7 @@ import { execFileSync, spawn } from 'node:child_process'
 import {
   closeSync,
   constants,
+  existsSync,
   mkdirSync,
   mkdtempSync,
   openSync,
@@ -21,9 +22,13 @@ import { closeDrive, Flag, IoBatch, Kind, openDrive, RawIoError, submit } from '
 
 const root = mkdtempSync(join(tmpdir(), 'ostraka-io-'))
 const ioModule = new URL('../../ts/native/io.js', import.meta.url).href
+const releases: number[] = []
 let drives = 0
 
-after(() => { rmSync(root, { recursive: true, force: true }) })
+after(() => {
+  for (const fd of releases) closeSync(fd)
+  rmSync(root, { recursive: true, force: true })
+})
 
 function newRoot(): string {
   const path = join(root, String(++drives))
@@ -36,9 +41,8 @@ function hangingDrive(threads = 2, queueLength = 8): { path: string; client: num
   const path = newRoot()
   execFileSync('mkfifo', [join(path, 'fifo')])
   const release = (): void => {
-    // Opening for reading and writing never waits, and lets every waiting reader go.
-    const fd = openSync(join(path, 'fifo'), constants.O_RDWR | constants.O_NONBLOCK)
-    setTimeout(() => { closeSync(fd) }, 200)
+    // Opening for reading and writing never waits, and lets every reader go, however late he comes.
+    releases.push(openSync(join(path, 'fifo'), constants.O_RDWR | constants.O_NONBLOCK))
   }
   return { path, client: openDrive(path, threads, queueLength), release }
 }
@@ -59,7 +63,7 @@ function code(expected: string): (error: unknown) => boolean {
   return (error) => error instanceof RawIoError && error.code === expected
 }
 
-describe('native drive I/O', () => {
+describe('native drive I/O', { timeout: 120_000 }, () => {
   it('throws typed errors for wrong arguments and never crashes', async () => {
     const client = openDrive(newRoot(), 1, 4)
     const one = (numbers: number[]): Float64Array => Float64Array.from(numbers)
@@ -139,8 +143,11 @@ describe('native drive I/O', () => {
 
   it('bounds its queues, and never starts what expired in one', async () => {
     const { path, client, release } = hangingDrive(1, 2)
-    const first = submit(client, blocking(), false, undefined)
-    await new Promise((resolve) => setTimeout(resolve, 50)) // until the thread has taken it
+    const taken = new IoBatch(2)
+    taken.onPath(Kind.makeDir, 'taken')
+    taken.open('fifo', Flag.read | Flag.mayBlock)
+    const first = submit(client, taken, false, undefined)
+    while (!existsSync(join(path, 'taken'))) await new Promise((resolve) => setTimeout(resolve, 5))
     const makeDir = new IoBatch(1)
     makeDir.onPath(Kind.makeDir, 'late')
     const expired = submit(client, makeDir, false, 20)
@@ -149,8 +156,8 @@ describe('native drive I/O', () => {
     await assert.rejects(expired, code('ETIMEDOUT'))
     release()
     await assert.rejects(first, code('EISNAM'))
-    assert.deepEqual((await waiting).names, [['fifo']])
-    assert.deepEqual(readdirSync(path), ['fifo'])
+    assert.deepEqual((await waiting).names.map((names) => names.sort()), [['fifo', 'taken']])
+    assert.deepEqual(readdirSync(path).sort(), ['fifo', 'taken'])
     closeDrive(client)
   })
 
@@ -175,10 +182,8 @@ describe('native drive I/O', () => {
     const { client, release } = hangingDrive(2)
     const hung = [blocking(), blocking(), blocking()].map((batch) => submit(client, batch, true, 10_000))
     assert.deepEqual((await submit(client, listing(), false, 10_000)).names, [['fifo']])
-    const outcomes = Promise.allSettled(hung)
-    const timer = setInterval(release, 50)
-    await outcomes
-    clearInterval(timer)
+    release()
+    await Promise.allSettled(hung)
     closeDrive(client)
   })
 

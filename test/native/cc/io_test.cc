@@ -91,12 +91,17 @@ std::shared_ptr<Batch> MakeBatch(const std::shared_ptr<Sink>& sink, uint64_t id,
 
 int64_t InMilliseconds(int64_t ms) { return SteadyNow() + ms * 1'000'000; }
 
-/// Lets everyone go who waits for a writer of the FIFO.
-void Release(const std::string& path) {
-  const int fd = open(path.c_str(), O_RDWR | O_NONBLOCK);
-  std::this_thread::sleep_for(std::chrono::milliseconds(50));
-  close(fd);
-}
+/// As long as it lives nobody waits for a writer of the FIFO, however late he comes.
+class Release {
+ public:
+  explicit Release(const std::string& path) : fd_(open(path.c_str(), O_RDWR | O_NONBLOCK)) {}
+  ~Release() { close(fd_); }
+  Release(const Release&) = delete;
+  Release& operator=(const Release&) = delete;
+
+ private:
+  const int fd_;
+};
 
 }  // namespace
 
@@ -142,10 +147,27 @@ TEST_CASE("a thread that hangs stops neither the others nor what is given up") {
   CHECK(drive->Expire(*first) == State::kRunning);
   CHECK(drive->Expire(*second) == State::kRunning);
   CHECK(drive->Expire(*second) == State::kExpired);
-  Release(root.path + "/fifo");
+  const Release release(root.path + "/fifo");
   while (drive->busy() > 0) std::this_thread::yield();
   CHECK(sink->count() == 1);
   CHECK(!std::filesystem::exists(root.path + "/late"));
+  drive->CloseClient(kClient);
+  Registry::Get().Release(drive);
+}
+
+TEST_CASE("threads whose batches were given up are stuck, also before the deadline of the batch") {
+  const Root root;
+  REQUIRE(mkfifo((root.path + "/fifo").c_str(), 0600) == 0);
+  auto sink = std::make_shared<Collector>();
+  auto drive = Registry::Get().Acquire(root.path, 1, 2);
+  const auto hung = MakeBatch(sink, 1, OnPath(Kind::kOpen, "fifo", kMayBlock));
+  hung->deadline = InMilliseconds(3'600'000);
+  REQUIRE(drive->Submit(hung) == 0);
+  while (drive->busy() < 1) std::this_thread::yield();
+  CHECK(drive->Expire(*hung) == State::kRunning);
+  CHECK(drive->Submit(MakeBatch(sink, 2, OnPath(Kind::kList, "."))) == ETIMEDOUT);
+  const Release release(root.path + "/fifo");
+  while (drive->busy() > 0) std::this_thread::yield();
   drive->CloseClient(kClient);
   Registry::Get().Release(drive);
 }
@@ -162,7 +184,7 @@ TEST_CASE("what expires in a queue never starts, and full queues refuse") {
   REQUIRE(drive->Submit(MakeBatch(sink, 3, OnPath(Kind::kMakeDir, "later"))) == 0);
   CHECK(drive->Submit(MakeBatch(sink, 4, OnPath(Kind::kMakeDir, "never"))) == EAGAIN);
   CHECK(drive->Expire(*waiting) == State::kQueued);
-  Release(root.path + "/fifo");
+  const Release release(root.path + "/fifo");
   CHECK(sink->Wait(1)->error == EISNAM);
   CHECK(sink->Wait(3)->error == 0);
   CHECK(!std::filesystem::exists(root.path + "/late"));
@@ -197,7 +219,7 @@ TEST_CASE("clients may come and go while operations run and hang") {
     });
   }
   for (auto& thread : threads) thread.join();
-  Release(root.path + "/fifo");
+  const Release release(root.path + "/fifo");
 }
 
 TEST_CASE("what the cache holds is read in other threads while files are opened and closed") {
