@@ -60,7 +60,7 @@ function keyOf(number: number, hash: bigint): OldKey {
   return { hash: BigInt.asUintN(64, hash), name: `key ${String(number)}` };
 }
 
-/** A hash as good as any. */
+/** Mixes all bits of a number, for ids that look random. */
 function spread(number: number): bigint {
   return BigInt.asUintN(64, BigInt(number + 1) * 0x9e3779b97f4a7c15n) ^ (BigInt(number) << 7n);
 }

@@ -4,7 +4,7 @@ import fc from 'fast-check'
 import { type Geometry, ShardError } from '../../../ts/drive/drive.js'
 import { LocalDrive } from '../../../ts/drive/local_drive.js'
 import { createSegmentsMemory, type SegmentsMemory } from '../../../ts/drive/segments/segment_table.js'
-import { isDead, segmentOf, unpackLocation } from '../../../ts/drive/segments/segment_file.js'
+import { segmentOf, unpackLocation } from '../../../ts/drive/segments/segment_file.js'
 import type { SegmentOptions } from '../../../ts/drive/segments/segment_store.js'
 import type { SimulatedDrive } from '../../../ts/drive/simulated_io.js'
 import { randomInteger, seededRandom } from '../../../ts/util/random.js'
@@ -300,32 +300,6 @@ describe('packed shards', () => {
     assert.ok(info!.deadShare > 0.1 && info!.deadShare < 0.9)
     for (const shard of shards.slice(4)) await drive.deleteShard(id(shard))
     assert.equal(drive.segments.segments()[0]?.deadShare, 1)
-  })
-
-  it('move to another segment while they are read, and the old one can be dropped', async () => {
-    const { simulated, drive, shards } = await filled(6)
-    await drive.deleteShard(id(shards[0]!))
-    await drive.segments.roll()
-    const { entries } = await drive.segments.entries(1)
-    const reader = await drive.openShard(id(shards[1]!))
-    for (const { dataId, offset, size } of entries) {
-      const location = drive.segments.index.get(dataId)
-      const place = unpackLocation(location)
-      if (place.number !== 1 || place.offset !== offset) continue
-      assert.ok(await drive.segments.copy(await drive.segments.readRecord(1, offset, size, {}), location))
-    }
-    await drive.segments.drop(1)
-    assert.deepEqual(Buffer.from(await reader.readCells(0, shards[1]!.cells.length)), joined(shards[1]!))
-    const check = async (again: LocalDrive): Promise<void> => {
-      await assert.rejects(again.openShard(id(shards[0]!)), code('missing'))
-      for (const shard of shards.slice(1)) {
-        assert.deepEqual(Buffer.from(await readShard(again, id(shard), true)), joined(shard))
-      }
-    }
-    await check(drive)
-    assert.ok(isDead(drive.segments.index.get(id(shards[0]!))))
-    simulated.powerCut()
-    await check(packed(simulated))
   })
 })
 

@@ -4,7 +4,7 @@
  * when all are.
  *
  * A segment without a hint was active when the process ended. It is synced first, so that nothing counts as found
- * that the next power cut may take; then it is cut at its end, closed and given a hint, and is as good as any other. A
+ * that the next power cut may take; then it is cut at its end, closed and given a hint, and is sealed like any other. A
  * segment that never held a batch is removed. Damage is counted and reported; nothing of what surrounds it is cut.
  *
  * A load that failed with the drive may be begun again. What the table has by then is left alone: it was loaded, or it

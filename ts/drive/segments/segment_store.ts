@@ -5,21 +5,15 @@
  * `find` says what is known of an id; while segments are still being loaded an id that is not found yet is waited for,
  * never called missing. Only one object in the process loads (`loads`): the control thread's, or the only one.
  */
-import {
-  blockCount, blockSizeAt, CHECKSUM_SIZE, type DataId, type ReadOptions, ShardError, type ShardHeader,
-} from '../drive.js'
+import { CHECKSUM_SIZE, type DataId, type ReadOptions, ShardError, type ShardHeader } from '../drive.js'
 import type { DriveAccess } from '../local_drive.js'
 import { RECORD_MAGIC, ShardHeaderError } from '../shard_file.js'
 import { verifyCells } from '../../native/erasure.js'
 import { decodeRecord, type SegmentRecord } from './batch.js'
-import type { HintEntry } from './hint.js'
-import { type ScanPiece, type ScanResult, scanSegment } from './scan.js'
-import {
-  hintPath, isDead, packLocation, segmentOf, segmentPath, SEGMENTS_DIRECTORY, segmentSeed, SIZE_CLASSES, unpackLocation,
-} from './segment_file.js'
+import { isDead, segmentOf, segmentSeed, SIZE_CLASSES, unpackLocation } from './segment_file.js'
 import { SegmentFiles } from './segment_files.js'
 import { SegmentIndex } from './segment_index.js'
-import { type LoadReport, readHint, SegmentLoader } from './segment_loader.js'
+import { type LoadReport, SegmentLoader } from './segment_loader.js'
 import { createSegmentsMemory, type SegmentInfo, type SegmentsMemory, type SegmentTable } from './segment_table.js'
 import { DEFAULT_WRITER_OPTIONS, SegmentWriter, type SegmentWriterOptions } from './segment_writer.js'
 
@@ -57,13 +51,6 @@ export interface FoundRecord {
   location: number
   record: SegmentRecord & { header: ShardHeader }
   bytes: Uint8Array
-}
-
-/** A record with all its cells; without a header it is a tombstone. */
-export interface WholeRecord {
-  dataId: DataId
-  header: ShardHeader | undefined
-  cells: Uint8Array
 }
 
 export class SegmentStore {
@@ -232,84 +219,6 @@ export class SegmentStore {
     return this.table.all().sort((a, b) => a.number - b.number)
   }
 
-  /**
-   * For compaction: what lies in a sealed segment, by its hint, or by reading it where it has none. Ids repeat where a
-   * record was replaced. `damaged`: places that could not be read; their records are not among the entries.
-   */
-  async entries(number: number): Promise<{ entries: Iterable<HintEntry>; damaged: number }> {
-    const found = await readHint(this.#drive, this.driveId, number)
-    if (found !== undefined) return { entries: found.hint, damaged: 0 }
-    const entries: HintEntry[] = []
-    const { damaged } = await this.scan(number, ({ records }) => {
-      for (const { dataId, offset, size, header } of records) {
-        entries.push({ dataId, offset, size, tombstone: header === undefined })
-      }
-    })
-    return { entries, damaged }
-  }
-
-  /** Reads a whole segment, every checksum of its batches verified. */
-  async scan(number: number, take: (piece: ScanPiece) => void | Promise<void>): Promise<ScanResult> {
-    const read = async (offset: number, length: number): Promise<Buffer> => {
-      const into = Buffer.allocUnsafeSlow(length)
-      return into.subarray(0, await this.#files.read(number, offset, into, { background: true }))
-    }
-    const size = this.table.info(number)?.bytes ?? 0
-    return await scanSegment({ size, seed: segmentSeed(this.driveId, number), read }, take)
-  }
-
-  /**
-   * For compaction: the whole record at a place, every block verified. ShardError 'corrupt' with what is wrong,
-   * 'missing' when the segment is gone.
-   */
-  async readRecord(number: number, offset: number, size: number, options: ReadOptions): Promise<WholeRecord> {
-    const into = new Uint8Array(size)
-    const bytes = into.subarray(0, await this.#files.read(number, offset, into, options))
-    try {
-      const record = decodeRecord(bytes, offset, segmentSeed(this.driveId, number))
-      if (record.size !== bytes.length) throw new ShardHeaderError('corrupt', 'the record is not whole')
-      const { header, dataId, headerSize } = record
-      const cells = bytes.subarray(headerSize)
-      if (header !== undefined && !cellsHold(header, cells)) throw new ShardHeaderError('corrupt', 'a block is bad')
-      return { dataId, header, cells }
-    } catch (error) {
-      throw this.#explain(error, number, offset)
-    }
-  }
-
-  /**
-   * For compaction: appends a copy of the record that the index names at `location`, and lets the index name the copy;
-   * durable when it resolves. False: the index names something else by now, and the copy is dead.
-   */
-  async copy(record: WholeRecord, location: number): Promise<boolean> {
-    const { dataId, header, cells } = record
-    const dead = header === undefined
-    let moved = false
-    await this.#writer.append(
-      dead ? { kind: 'tombstone', dataId, buried: 0 } : { kind: 'shard', header, cells: [cells] },
-      segmentOf(location), true,
-      (number, offset, size) => { moved = this.index.move(dataId, location, packLocation(number, offset, size, dead)) },
-    )
-    return moved
-  }
-
-  /**
-   * For compaction: removes a sealed segment for good; durable when it resolves. Nothing in it may be needed: neither a
-   * record that the index names, nor a tombstone of an id of which another segment has a record.
-   */
-  async drop(number: number): Promise<void> {
-    this.table.remove(number)
-    await this.#drive.run('write', [
-      { op: 'unlink', path: hintPath(number) }, { op: 'unlink', path: segmentPath(number) },
-      { op: 'syncDir', path: SEGMENTS_DIRECTORY },
-    ], { background: true })
-  }
-
-  /** Seals this thread's active segment, once nothing waits; what is appended from now on goes to another. */
-  roll(): Promise<void> {
-    return this.#writer.roll()
-  }
-
   /** Seals this thread's active segment and closes its files. */
   async close(): Promise<void> {
     await this.#writer.close()
@@ -359,12 +268,6 @@ export class SegmentStore {
     const where = `segment ${String(number)} at ${String(offset)}`
     return new ShardError(code, this.#drive.number, `${where}: ${error.message}`, -1, { cause: error })
   }
-}
-
-function cellsHold({ geometry, dataId, shard }: ShardHeader, cells: Uint8Array): boolean {
-  const count = blockCount(geometry)
-  if (count === 0) return true
-  return verifyCells(cells, blockSizeAt(geometry, 0), count, blockSizeAt(geometry, count - 1), dataId, shard, 0) < 0
 }
 
 function ignore(): void {

@@ -30,7 +30,7 @@ export interface ReplicaData {
   peers: { id: number; address: string }[]
 }
 
-/** All metadata is in one group for now. */
+/** The one group of all metadata; its number travels in commands, records and messages (docs/metadata.md). */
 const GROUP = 0
 const STATUS_MS = 5_000
 const CHANGE_MS = 45_000
