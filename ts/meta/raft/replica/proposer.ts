@@ -2,7 +2,9 @@
  * Commands on their way into the log, packed into batches: one batch is one entry.
  *
  * - With an idle log a command goes at once. While the log writes, commands gather: until it has written, until there
- *   are 100 of them (or about 1 MiB), or for 10 ms.
+ *   are 100 of them (or about 1 MiB), or for 10 ms. They do the same while a client has announced a group of commands
+ *   (store/commit_gate.ts), so that the groups of several threads share an entry. One that is announced and has not
+ *   come in time is waited for no more.
  * - A batch is proposed on this node and goes to the leader wherever that is. It may get lost on the way, so it is
  *   proposed again, as the same batch, after a while and when the leader changes. `apply` takes the first
  *   (apply/sessions.ts), and the results are those of this node's own `apply`.
@@ -63,6 +65,8 @@ export class Proposer {
   #queue: Waiting[] = []
   #queuedBytes = 0
   readonly #batches = new Map<number, Batch>()
+  /** Clients that have announced commands. */
+  readonly #expected = new Set<object>()
   #next = 1
   #cancelGather: (() => void) | undefined
   #pumping = false
@@ -91,6 +95,12 @@ export class Proposer {
       this.#queuedBytes += request.length
       this.pumpSoon()
     })
+  }
+
+  /** A client has announced commands, or has none announced any more. */
+  expect(client: object, announced: boolean): void {
+    if (announced) this.#expected.add(client)
+    else if (this.#expected.delete(client) && this.#expected.size === 0) this.pumpSoon()
   }
 
   /** In a microtask, so that the commands of this turn go together. */
@@ -180,9 +190,13 @@ export class Proposer {
     const oldest = this.#queue[0]
     if (oldest === undefined || this.#batches.size >= MAX_BATCHES) return false
     if (this.#next - this.#floor() >= MAX_SEEN / 2) return false
-    if (this.#options.idle() || this.#queue.length >= BATCH_COUNT || this.#queuedBytes >= BATCH_BYTES) return true
+    if (this.#queue.length >= BATCH_COUNT || this.#queuedBytes >= BATCH_BYTES) return true
+    if (this.#expected.size === 0 && this.#options.idle()) return true
     const left = oldest.since + GATHER_MS - this.#options.clock.now()
-    if (left <= 0) return true
+    if (left <= 0) {
+      this.#expected.clear()
+      return true
+    }
     this.#cancelGather ??= this.#options.clock.after(left, () => {
       this.#cancelGather = undefined
       this.#pump()

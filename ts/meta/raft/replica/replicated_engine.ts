@@ -236,6 +236,10 @@ export class ReplicatedEngine implements MetadataEngine, ServedEngine {
     return result
   }
 
+  expect(client: object, announced: boolean): void {
+    this.#proposer.expect(client, announced)
+  }
+
   async settled(consistency: ReadConsistency): Promise<void> {
     this.#check()
     return this.#reads.wait(consistency)
