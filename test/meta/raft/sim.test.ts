@@ -70,8 +70,7 @@ describe('simulated groups', () => {
 
 describe('the simulator finds', () => {
   for (const mutant of mutants) {
-    const skip = mutant.rare === true && !long ? 'takes many seeds: npm run sim -- --mutants' : false;
-    test(mutant.name, { skip }, () => {
+    test(mutant.name, () => {
       const first = mutant.seed ?? 1;
       const seeds = long ? 1000 : 100;
       const events = mutant.seed === undefined ? 10_000 : 20_000;

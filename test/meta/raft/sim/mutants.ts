@@ -33,8 +33,6 @@ export interface Mutant {
   readonly apply: () => () => void;
   /** It takes many seeds: one that finds it in 20,000 events, so that every test run can. */
   readonly seed?: number;
-  /** No such seed is known: for `npm run sim -- --mutants` and long test runs. */
-  readonly rare?: true;
   /** Settings without which the bug has no effect. */
   readonly adjust?: Adjust;
 }
@@ -336,7 +334,7 @@ const membership: readonly Mutant[] = [
 const storage: readonly Mutant[] = [
   {
     name: 'a commit index that was not written is forgotten',
-    seed: 340,
+    seed: 201,
     apply: around<{ commitUnwritten: boolean }, []>(RaftHost, 'write', (host, call) => {
       host.commitUnwritten = false;
       call();
@@ -424,13 +422,16 @@ const reads: readonly Mutant[] = [
   },
   {
     name: 'answers to earlier rounds confirm reads',
-    rare: true,
     apply: around<ReadOnlyInside, [number, number]>(ReadOnly, 'recordAck', (reads, call, from) =>
       call(from, reads.round),
     ),
-    // Leaders that reach nobody, but are still reached by late and repeated answers.
+    // A leader reaches nobody; one follower's repeated answers still come, while the other two elect and
+    // commit. Its own clock may be the slower one, so that it is late to doubt itself. There must be clients
+    // that do not wait already when that happens.
     adjust: (options) => ({
       ...isolatedLeaders(options),
+      ...{ clients: 40, thinkTime: 100_000, readPermille: 950 },
+      ...{ clockSpread: 3000, partitions: ['late answers'] },
       network: { ...fast, meanDelay: 3000, repeat: 800 },
     }),
   },

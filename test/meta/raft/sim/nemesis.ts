@@ -119,6 +119,14 @@ export class Nemesis {
     } else if (kind === 'one' || (kind === 'leader' && leader !== undefined)) {
       const alone = kind === 'one' ? order[0]! : leader!;
       for (const id of order) if (id !== alone) cut(alone, id);
+    } else if (kind === 'late answers' && leader !== undefined) {
+      // It reaches nobody, and of what was sent to it before, only what one of them sent still comes.
+      const [heard, ...others] = order.filter((id) => id !== leader);
+      if (heard !== undefined) network.cut(leader, heard);
+      for (const id of others) {
+        network.cut(leader, id);
+        network.cut(id, leader);
+      }
     } else if (kind === 'ring') {
       // Each sees a majority, and no two the same.
       for (const [i, a] of order.entries()) {

@@ -17,8 +17,9 @@ export interface NemesisRates {
   readonly loseDisk: number;
 }
 
-export const partitionKinds = ['halves', 'one', 'leader', 'ring', 'pair'] as const;
+export const partitionKinds = ['halves', 'one', 'leader', 'ring', 'pair', 'late answers'] as const;
 export type PartitionKind = (typeof partitionKinds)[number];
+const usualPartitions: readonly PartitionKind[] = ['halves', 'one', 'leader', 'ring', 'pair'];
 
 export interface SimOptions {
   readonly voters: number;
@@ -77,7 +78,7 @@ export function drawOptions(random: Random): SimOptions {
     readRetryMs: random.pick([50, 200, 500]),
     thinkTime: random.pick([1000, 10_000, 50_000]),
     readPermille: random.pick([200, 500, 800]),
-    partitions: partitionKinds,
+    partitions: random.fork('late answers').permille(250) ? partitionKinds : usualPartitions,
     nemesis: {
       crash: calm ? 0 : chance(600, 30),
       power: calm ? 0 : chance(500, 20),
