@@ -21,6 +21,7 @@ const failedOnce: readonly (readonly [number, number])[] = [
   [30_002_307, 20_000],
   [7114, 20_000],
   [210_366_223, 20_000],
+  [500_001_837, 20_000],
 ];
 
 function run(seed: number, events: number): ReturnType<typeof simulate> {

@@ -2,16 +2,19 @@
  * Sees everything, and checks after every event what must hold at all times.
  *
  *   ElectionSafety       at most one leader per term, ever
- *   VoteOnce             a node votes for at most one candidate per term, also across restarts, and durably
- *   so ElectedByQuorum      a leader has the durable votes of a quorum of its configuration LogMatching
- *   an index and a term name one entry, with one entry before it LeaderCompleteness   a new leader's log
- *   holds every committed entry CommitAgreement      all nodes commit the same entries CommittedOnQuorum
- *   what a leader commits is durable on a quorum of its configuration StateMachineSafety   all nodes that
- *   applied an index have the same state AckDurability        what a node acknowledges is durable there, and
- *   stays so while the term lasts Monotone             terms, commit and applied indexes do not go back Order
- *   released <= flushed; applied <= committed, and <= durable ConfigSafety         one history of
- *   configurations, each next to the one before ReadSafety           a read sees everything that was
- *   committed anywhere when it was asked for ExactlyOnce          a request takes effect once
+ *   VoteOnce             a node votes for at most one candidate per term, also across restarts, and durably so
+ *   ElectedByQuorum      a leader has the durable votes of a quorum of its configuration
+ *   LogMatching          an index and a term name one entry, with one entry before it
+ *   LeaderCompleteness   a new leader's log holds every entry that was committed in an earlier term
+ *   CommitAgreement      all nodes commit the same entries
+ *   CommittedOnQuorum    what a leader commits is durable on a quorum of its configuration
+ *   StateMachineSafety   all nodes that applied an index have the same state
+ *   AckDurability        what a node acknowledges is durable there, and stays so while the term lasts
+ *   Monotone             terms, commit and applied indexes do not go back
+ *   Order                released <= flushed; applied <= committed, and <= durable
+ *   ConfigSafety         one history of configurations, each next to the one before
+ *   ReadSafety           a read sees everything that was committed anywhere when it was asked for
+ *   ExactlyOnce          a request takes effect once
  */
 import type { Raft } from '../../../../ts/meta/raft/core/raft.js';
 import {
@@ -52,6 +55,13 @@ interface KnownEntry {
   readonly previousTerm: number;
 }
 
+interface Committed {
+  /** Of the entry. */
+  readonly term: number;
+  /** The term in which it was committed. */
+  readonly by: number;
+}
+
 export class Observer {
   private readonly nodes: ReadonlyMap<NodeId, SimNode>;
   private readonly seen: Map<NodeId, Seen> = new Map();
@@ -60,8 +70,7 @@ export class Observer {
   /** The highest index each node acknowledged, and in which term. */
   private readonly acked: Map<NodeId, { readonly term: number; readonly index: number }> = new Map();
   private readonly entries: Map<string, KnownEntry> = new Map();
-  /** Term of each committed entry. */
-  private readonly committed: Map<number, number> = new Map([[BASE.index, BASE.term]]);
+  private readonly committed: Map<number, Committed> = new Map([[BASE.index, { term: BASE.term, by: 0 }]]);
   private readonly states: Map<number, number> = new Map();
   private readonly configs: Map<number, string> = new Map();
   private readonly executed: Map<string, number> = new Map();
@@ -261,11 +270,13 @@ export class Observer {
     this.leaders.set(raft.term, node.id);
     this.count('leader');
     for (let index = raft.log.firstIndex(); index <= this.maxCommit; index++) {
-      const term = this.committed.get(index);
-      if (term !== undefined && raft.log.term(index) !== term) {
+      const committed = this.committed.get(index);
+      // The last vote may come when a later term has begun: such a leader cannot have what was committed since.
+      if (committed === undefined || committed.by >= raft.term) continue;
+      if (raft.log.term(index) !== committed.term) {
         this.fail(
           'LeaderCompleteness',
-          `leader ${node.id} of term ${raft.term} lacks committed entry ${term}/${index}`,
+          `leader ${node.id} of term ${raft.term} lacks committed entry ${committed.term}/${index}`,
         );
       }
     }
@@ -313,9 +324,9 @@ export class Observer {
     for (let index = seen.commit + 1; index <= committed; index++) {
       const term = raft.log.term(index);
       if (typeof term !== 'number') continue;
-      const known = this.committed.get(index);
+      const known = this.committed.get(index)?.term;
       if (known === undefined) {
-        this.committed.set(index, term);
+        this.committed.set(index, { term, by: raft.term });
       } else if (known !== term) {
         this.fail('CommitAgreement', `node ${node.id} committed ${term}/${index}, others ${known}/${index}`);
       }
