@@ -78,7 +78,7 @@ export function drawOptions(random: Random): SimOptions {
     readRetryMs: random.pick([50, 200, 500]),
     thinkTime: random.pick([1000, 10_000, 50_000]),
     readPermille: random.pick([200, 500, 800]),
-    partitions: random.fork('late answers').permille(250) ? partitionKinds : usualPartitions,
+    partitions: random.fork('mute').permille(250) ? partitionKinds : usualPartitions,
     nemesis: {
       crash: calm ? 0 : chance(600, 30),
       power: calm ? 0 : chance(500, 20),
