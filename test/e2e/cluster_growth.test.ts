@@ -78,4 +78,13 @@ test('a node without objects can be taken out, and is not let in again', async (
   await eventually('the removed node hears of it', () =>
     two!.server.output.includes('node 2 was removed from the cluster'),
   )
+  const ready = async ({ server }: typeof one & object): Promise<{ status: number; text: string }> => {
+    const response = await fetch(`${server.adminEndpoint}/health/ready`)
+    return { status: response.status, text: await response.text() }
+  }
+  await eventually('it says that it cannot serve', async () => (await ready(two!)).status === 503)
+  assert.match((await ready(two!)).text, /no leader of the metadata has been known for|the metadata here is behind/)
+  const { notReady } = (await two!.server.admin('GET', '/admin/v1/status')) as { notReady: string[] }
+  assert.match(notReady.join(), /no leader|behind/)
+  assert.deepEqual(await ready(one!), { status: 200, text: '{"ready":true,"reasons":[]}\n' })
 })

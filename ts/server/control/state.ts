@@ -51,6 +51,7 @@ export class ServerState {
     const reasons: string[] = []
     if (this.stopping) reasons.push('the server is stopping')
     if (this.metadataBroken !== '') reasons.push(this.metadataBroken)
+    else reasons.push(...this.#parts.metadata.troubles())
     if (this.pools.readyWorkers === 0) reasons.push('no worker is ready')
     for (const set of this.sets()) {
       if (set.readableDrives < set.k) {

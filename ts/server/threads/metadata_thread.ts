@@ -33,15 +33,25 @@ export interface MetadataHears {
 }
 
 const ANSWER_MS = 10_000
+/** A thread that says nothing for longer is of no use to anybody. */
+const SILENCE_MS = 10_000
 const CHANGE_MS = 60_000
+
+/** What the thread last said of itself, and when. */
+interface Health {
+  troubles: string[]
+  heardMs: number
+}
 
 export class MetadataThread {
   readonly #channel: Channel<MetadataThreadCalls, MetadataNotices>
   readonly #worker: Worker
+  readonly #health: Health
 
-  private constructor(channel: Channel<MetadataThreadCalls, MetadataNotices>, worker: Worker) {
+  private constructor(channel: Channel<MetadataThreadCalls, MetadataNotices>, worker: Worker, health: Health) {
     this.#channel = channel
     this.#worker = worker
+    this.#health = health
   }
 
   /** Rejects with MetadataOpenError. */
@@ -50,9 +60,14 @@ export class MetadataThread {
       const { port1, port2 } = new MessageChannel()
       let lastError: Error | undefined
       let thread: MetadataThread | undefined
+      const health: Health = { troubles: [], heardMs: performance.now() }
       const channel = new Channel<MetadataThreadCalls, MetadataNotices>(port1, {
         opened: () => {
-          resolve((thread = new MetadataThread(channel, worker)))
+          resolve((thread = new MetadataThread(channel, worker, health)))
+          return undefined
+        },
+        health: ({ troubles }) => {
+          Object.assign(health, { troubles, heardMs: performance.now() })
           return undefined
         },
         broken: ({ message }) => {
@@ -86,6 +101,14 @@ export class MetadataThread {
     const { port1, port2 } = new MessageChannel()
     const { published } = await this.#channel.call('connect', { port: port1 }, ANSWER_MS, [port1])
     return { port: port2, published }
+  }
+
+  /** Why metadata cannot be read and written here now, in words; empty when it can. */
+  troubles(): string[] {
+    const { troubles, heardMs } = this.#health
+    const silentMs = performance.now() - heardMs
+    if (silentMs <= SILENCE_MS) return troubles
+    return [`the metadata thread has said nothing for ${(silentMs / 1000).toFixed(0)} s`]
   }
 
   status(): Promise<MetadataStatus> {

@@ -59,6 +59,8 @@ export type MetadataThreadCalls = {
 }
 
 export type MetadataNotices = {
+  /** Every HEALTH_MS, from before `opened` on: why the metadata cannot be read and written here; empty: it can. */
+  health: { takes: { troubles: string[] }; gives: undefined }
   opened: { takes: undefined; gives: undefined }
   /** No copy is left: the engine has to be opened anew once drives are back. */
   broken: { takes: { message: string }; gives: undefined }
@@ -68,7 +70,7 @@ export type MetadataNotices = {
 
 /** Between two slices of a comparison of the copies. */
 const COMPARE_PAUSE_MS = 20
-const FAILURE_CHECK_MS = 250
+const HEALTH_MS = 250
 
 async function main(data: MetadataWorkerData): Promise<void> {
   const log = createLogger(data.logLevel, 'metadata')
@@ -146,12 +148,18 @@ async function main(data: MetadataWorkerData): Promise<void> {
     if (!(error instanceof MetadataError)) throw error
     return
   }
+  const tellHealth = (): void => {
+    channel.tell('health', { troubles: engine instanceof LocalEngine ? [] : engine.troubles() })
+  }
+  tellHealth()
   channel.tell('opened', undefined)
-  const watch = setInterval(() => {
-    if (engine.failure === undefined) return
-    clearInterval(watch)
+  let broken = false
+  setInterval(() => {
+    tellHealth()
+    if (engine.failure === undefined || broken) return
+    broken = true
     channel.tell('broken', { message: engine.failure.message })
-  }, FAILURE_CHECK_MS)
+  }, HEALTH_MS)
 }
 
 /** Figures of the log and its copies, set from the engine's status at every scrape. */

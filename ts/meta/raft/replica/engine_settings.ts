@@ -42,6 +42,8 @@ export interface ReplicatedEngineOptions {
   commandTimeoutMs?: number
   retryMs?: number
   readTimeoutMs?: number
+  /** Without a leader, or behind, or with a command that waits for longer, it says that it cannot serve. */
+  unreadyAfterMs?: number
   maxQueued?: number
   maxQueuedBytes?: number
   maxReads?: number
@@ -99,6 +101,7 @@ export function settle(given: ReplicatedEngineOptions): EngineSettings {
     commandTimeoutMs: given.commandTimeoutMs ?? 10_000,
     retryMs: given.retryMs ?? 1_000,
     readTimeoutMs: given.readTimeoutMs ?? 5_000,
+    unreadyAfterMs: given.unreadyAfterMs ?? 5 * electionTicks * tickMs,
     maxQueued: given.maxQueued ?? 16_384,
     maxQueuedBytes: given.maxQueuedBytes ?? 64 << 20,
     maxReads: given.maxReads ?? 16_384,

@@ -84,6 +84,12 @@ export class Proposer {
     return this.#batches.size
   }
 
+  /** When the oldest of the commands came that have no result yet. */
+  get waitingSince(): number | undefined {
+    const [first] = this.#batches.values()
+    return (first?.waiting[0] ?? this.#queue[0])?.since
+  }
+
   propose(request: Uint8Array): Promise<CommandResult> {
     if (this.#failure !== undefined) return Promise.reject(this.#failure)
     const { maxQueued, maxQueuedBytes, clock } = this.#options

@@ -43,6 +43,11 @@ export class ReadLevels {
     return this.#waiting
   }
 
+  /** -Infinity as long as no read was confirmed. */
+  get freshAt(): number {
+    return this.#freshAt
+  }
+
   /** Resolves when the state is new enough. Rejects with MetadataError 'unavailable' or 'overloaded'. */
   wait(level: ReadConsistency): Promise<void> {
     if (level === 'eventual') return Promise.resolve()

@@ -37,6 +37,7 @@ import type { EngineSettings, ReplicatedEngineOptions } from './engine_settings.
 import { PeerWatch } from './peer_watch.js'
 import { Proposer } from './proposer.js'
 import { ReadLevels } from './read_levels.js'
+import { Readiness } from './readiness.js'
 import { openReplica } from './replica_files.js'
 import type { OpenedReplica } from './replica_files.js'
 import { ReplicaLog } from './replica_log.js'
@@ -67,6 +68,7 @@ export class ReplicatedEngine implements MetadataEngine, ServedEngine {
   readonly #host: RaftHost
   readonly #proposer: Proposer
   readonly #reads: ReadLevels
+  readonly #readiness: Readiness
   readonly #receiver: SnapshotReceiver
   readonly #watch: PeerWatch
   readonly #syncs = new Histogram()
@@ -131,6 +133,13 @@ export class ReplicatedEngine implements MetadataEngine, ServedEngine {
       maxWaiting: settings.maxReads,
       confirm: (timeoutMs, done) => { this.#host.read(timeoutMs, done) },
       onRead: (ms) => { this.#linearizable.observe(ms) },
+    })
+    this.#readiness = new Readiness({
+      clock,
+      limitMs: settings.unreadyAfterMs,
+      leader: () => this.leader,
+      reads: this.#reads,
+      waitingSince: () => this.#proposer.waitingSince,
     })
     this.#connect()
     this.#schedule()
@@ -359,6 +368,11 @@ export class ReplicatedEngine implements MetadataEngine, ServedEngine {
     return this.#machine.applied.index
   }
 
+  /** Why it cannot serve reads and writes now, in words; empty when it can. */
+  troubles(): string[] {
+    return this.#failure === undefined ? this.#readiness.troubles() : [this.#failure.message]
+  }
+
   status(): Promise<MetadataStatus> {
     const { hardState } = this.#host.status()
     const { log, drive } = this.#opened
@@ -493,6 +507,7 @@ export class ReplicatedEngine implements MetadataEngine, ServedEngine {
     this.#beat = setInterval(() => {
       this.#proposer.tick()
       this.#watch.sample()
+      this.#readiness.tick()
     }, BEAT_MS)
     this.#beat.unref()
     const again = (): void => {
