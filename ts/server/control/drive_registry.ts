@@ -3,14 +3,8 @@
  * them, watched, taken out, brought back, and replaced by blank ones.
  *
  * A place is a configured path; the order of paths is the layout (drive/roster.ts). Metadata says which drive belongs
- * there. Replacing takes three steps, each of which a later start can go on from:
- *
- *   format.json 'initialising' (new id, number, epoch + 1) -> command replaceDrive -> format.json 'member'
+ * there (drive_records.ts).
  */
-import { randomUUID } from 'node:crypto'
-import { stat } from 'node:fs/promises'
-import { dirname } from 'node:path'
-
 import type { DriveState } from '../../drive/drive.js'
 import { DriveTable } from '../../drive/drive_table.js'
 import type { DriveRow } from '../../drive/drive_table.js'
@@ -20,7 +14,6 @@ import { HealthMonitor } from '../../drive/health_monitor.js'
 import type { DriveEvent, MonitoredDrive } from '../../drive/health_monitor.js'
 import { openDrives } from '../../drive/open_drives.js'
 import type { JoinCluster, OpenedDrives, OpenedPlace } from '../../drive/open_drives.js'
-import { FEATURE_LEVEL } from '../../meta/command.js'
 import type { TargetState } from '../../layout/placement.js'
 import { MetadataError } from '../../meta/engine.js'
 import type { MetadataEngine } from '../../meta/engine.js'
@@ -32,17 +25,10 @@ import type { MetadataDrive } from '../threads/metadata_worker.js'
 import type { Topology } from '../threads/topology.js'
 import { DriveSegments } from './drive_segments.js'
 import type { LoadableDrive } from './drive_segments.js'
+import { DriveRecords, DriveRefusal, replacementOf, seemsUnmounted, STRIPE_SIZE } from './drive_records.js'
 import { LayoutKeeper } from './layout_keeper.js'
 import { capacitiesOf, makeTopology } from './topology_maker.js'
 import type { Place } from './topology_maker.js'
-
-/** What metadata says of the drives cannot be reconciled with what is there. */
-export class DriveRefusal extends Error {
-  constructor(message: string) {
-    super(message)
-    this.name = 'DriveRefusal'
-  }
-}
 
 /** Whom the registry tells of changes once the server runs. */
 export interface DriveWatcher {
@@ -56,23 +42,19 @@ export interface DriveWatcher {
 const ROWS = 4096
 const RETRY_MS = 500
 const REPLACE_RETRY_MS = 5000
-const STRIPE_SIZE = 1 << 20
-/** The node that a store begins on. */
-const FIRST_NODE = 1
 
 export class DriveRegistry {
   readonly driveTable: DriveTable = DriveTable.create(ROWS)
   readonly #config: Config
   readonly #log: Logger
   readonly #opened: OpenedDrives
+  readonly #records: DriveRecords
   readonly #monitor: HealthMonitor
   readonly segments: DriveSegments
   #places: Place[] = []
   #topology: Topology | undefined
   #nextRow = 0
   #healing = new Set<number>()
-  /** The cluster's number of this node's first set; format.json counts sets within the node. */
-  #firstSet = 0
   #node: number | undefined
   /** Sets of which damage was found before anybody could be told. */
   readonly #damagedSets = new Set<number>()
@@ -87,6 +69,7 @@ export class DriveRegistry {
     this.#config = config
     this.#log = log
     this.#opened = opened
+    this.#records = new DriveRecords(opened)
     this.segments = new DriveSegments(log, (set) => {
       if (this.#watcher === undefined) this.#damagedSets.add(set)
       else this.#watcher.returned(set)
@@ -187,19 +170,12 @@ export class DriveRegistry {
     this.#node = node
     client.reader.refresh()
     const cluster = client.reader.cluster()
-    if (cluster === undefined) await this.#makeCluster(client)
-    else if (cluster.featureLevel > FEATURE_LEVEL) {
-      throw new DriveRefusal(
-        `the cluster has feature level ${String(cluster.featureLevel)}, this version knows ${String(FEATURE_LEVEL)}: ` +
-          'use the newer version that raised it',
-      )
-    } else if (cluster.clusterId !== this.#opened.clusterId) {
-      throw new DriveRefusal(
-        `the metadata is of cluster ${cluster.clusterId}, the drives are of ${this.#opened.clusterId}`,
-      )
-    }
+    if (cluster === undefined) {
+      await this.#records.makeCluster(client)
+      this.#log.info({ clusterId: this.clusterId, drives: this.describe() }, 'a new cluster was made')
+    } else this.#records.check(cluster)
     await this.#opened.confirmMembers()
-    if (node !== undefined) await this.#findOwnSets(client, node)
+    if (node !== undefined) await this.#records.claim(client, node)
     await this.#matchPlaces(client)
     await this.#monitor.probeAll()
     await this.#recover()
@@ -230,57 +206,14 @@ export class DriveRegistry {
     return true
   }
 
-  async #makeCluster(client: MetadataEngine): Promise<void> {
-    const { clusterId, layout, places } = this.#opened
-    const { setCount, setSize, parity: m } = layout
-    const drives = places.map((place): DriveRecord => {
-      const { number, driveId, pool, set, position, epoch } = formatOf(place)
-      return { number, driveId, pool, set, position, epoch, state: 'member', healing: false }
-    })
-    const sets = Array.from({ length: setCount }, (_, number) => ({
-      number,
-      pool: 0,
-      k: setSize - m,
-      m,
-      drives: drives.filter((drive) => drive.set === number).map((drive) => drive.number),
-    }))
-    const cluster = { clusterId, createdMs: Date.now(), featureLevel: FEATURE_LEVEL, stripeSize: STRIPE_SIZE }
-    const result = await client.propose({ kind: 'initCluster', cluster, sets, drives }, `init ${clusterId}`)
-    if (!result.ok) throw new DriveRefusal(`the cluster could not be made: ${result.detail}`)
-    this.#log.info({ clusterId, sets: setCount, k: setSize - m, m }, 'a new cluster was made')
-  }
-
-  /** In a store of several nodes: the sets so far go to the first node, and this node's sets are looked up. */
-  async #findOwnSets(client: MetadataEngine, node: number): Promise<void> {
-    client.reader.refresh()
-    if (node === FIRST_NODE && client.reader.sets().some((set) => set.node === undefined)) {
-      const result = await client.propose({ kind: 'claimSets', node }, `claim ${this.#opened.clusterId}`)
-      if (!result.ok) throw new DriveRefusal(`the sets could not be claimed: ${result.detail}`)
-      client.reader.refresh()
-    }
-    const own = client.reader.sets().filter((set) => set.node === node)
-    if (own.length !== this.#opened.layout.setCount) {
-      throw new DriveRefusal(
-        `metadata knows ${String(own.length)} sets of node ${String(node)}, the drives form another number`,
-      )
-    }
-    this.#firstSet = Math.min(...own.map((set) => set.number))
-  }
-
-  /** The record of the drive that belongs at a configured path. */
-  #recordAt(records: readonly DriveRecord[], opened: OpenedPlace): DriveRecord | undefined {
-    const set = opened.set + this.#firstSet
-    return records.find((r) => r.state === 'member' && r.set === set && r.position === opened.position)
-  }
-
   async #matchPlaces(client: MetadataEngine): Promise<void> {
     for (const opened of this.#opened.places) {
-      if (opened.format !== undefined) await this.#finishReplacement(client, opened, opened.format)
+      if (opened.format !== undefined) await this.#records.finishReplacement(client, opened, opened.format)
     }
     client.reader.refresh()
     const records = client.reader.drives()
     for (const opened of this.#opened.places) {
-      const record = this.#recordAt(records, opened)
+      const record = this.#records.recordAt(records, opened)
       if (record === undefined) throw new DriveRefusal(`metadata knows no drive for ${opened.path}`)
       const monitored = this.#monitorPlace(opened, record)
       const stranger = opened.format !== undefined && opened.format.driveId !== record.driveId
@@ -301,23 +234,12 @@ export class DriveRegistry {
     }
   }
 
-  /** A replacement that was formatted, while the command was perhaps never given. */
-  async #finishReplacement(client: MetadataEngine, opened: OpenedPlace, format: DriveFormat): Promise<void> {
-    const records = client.reader.drives()
-    if (records.some((record) => record.number === format.number)) return
-    const old = this.#recordAt(records, opened)
-    if (old === undefined || format.epoch !== old.epoch + 1) return
-    const refused = await this.#commandReplacement(client, old, format)
-    if (refused !== '') throw new DriveRefusal(refused)
-    client.reader.refresh()
-  }
-
   #monitorPlace(opened: OpenedPlace, record: DriveRecord): MonitoredDrive {
     const monitored: MonitoredDrive = {
       path: opened.path,
       io: opened.io,
       row: this.#newRow(record.number),
-      format: this.#formatFor(record, 'member'),
+      format: this.#records.formatFor(record, 'member'),
     }
     return monitored
   }
@@ -328,21 +250,6 @@ export class DriveRegistry {
     const row = this.driveTable.row(this.#nextRow++)
     row.number = number
     return row
-  }
-
-  #formatFor(record: DriveRecord, state: DriveFormat['state']): DriveFormat {
-    const { number, driveId, pool, set, position, epoch } = record
-    return {
-      clusterId: this.#opened.clusterId,
-      driveId,
-      number,
-      pool,
-      set: set - this.#firstSet,
-      position,
-      epoch,
-      ...this.#opened.layout,
-      state,
-    }
   }
 
   /** Ends what a crash left half done; a drive that cannot take that now keeps it. */
@@ -490,7 +397,8 @@ export class DriveRegistry {
   async #replace(place: Place): Promise<void> {
     const client = this.#client
     if (client === undefined || !place.blank) return
-    if (await this.#seemsUnmounted(place)) {
+    const well = this.#places.filter((other) => other !== place && other.monitored.row.state === 'online')
+    if (await seemsUnmounted(place.path, well.map((other) => other.path))) {
       this.#log.error(
         { path: place.path },
         'a blank directory, while other drives are mount points: taken for one that is not mounted',
@@ -498,21 +406,13 @@ export class DriveRegistry {
       return
     }
     client.reader.refresh()
-    const numbers = client.reader.drives().map((record) => record.number)
     const old = place.record
-    place.candidate ??= {
-      ...old,
-      number: Math.max(...numbers) + 1,
-      driveId: randomUUID(),
-      epoch: old.epoch + 1,
-      state: 'member',
-      healing: true,
-    }
+    place.candidate ??= replacementOf(old, client.reader.drives())
     const record = place.candidate
     const { io } = place.monitored
-    const format = this.#formatFor(record, 'initialising')
+    const format = this.#records.formatFor(record, 'initialising')
     await writeFormat(io, format)
-    const refused = await this.#commandReplacement(client, old, format)
+    const refused = await this.#records.replace(client, old, format)
     if (refused !== '') {
       delete place.candidate
       throw new Error(refused)
@@ -536,23 +436,6 @@ export class DriveRegistry {
     this.#watcher?.returned(record.set)
     await this.#keepLayout()
   }
-
-  /** '' when it was applied, now or before; else why not. */
-  async #commandReplacement(client: MetadataEngine, old: DriveRecord, format: DriveFormat): Promise<string> {
-    const { number, driveId, pool, position, epoch } = format
-    const set = format.set + this.#firstSet
-    const drive: DriveRecord = { number, driveId, pool, set, position, epoch, state: 'member', healing: true }
-    const command = { kind: 'replaceDrive', old: old.number, drive, nowMs: Date.now() } as const
-    const result = await client.propose(command, `replace ${driveId}`)
-    return result.ok ? '' : `replaceDrive was refused: ${result.refusal} ${result.detail}`
-  }
-
-  /** All other drives that are well are mount points, and this one is none. */
-  async #seemsUnmounted(place: Place): Promise<boolean> {
-    const well = this.#places.filter((other) => other !== place && other.monitored.row.state === 'online')
-    const mounted = await Promise.all(well.map((other) => isMountPoint(other.path)))
-    return well.length > 0 && mounted.every(Boolean) && !(await isMountPoint(place.path))
-  }
 }
 
 function isHere(state: DriveState): boolean {
@@ -561,19 +444,4 @@ function isHere(state: DriveState): boolean {
 
 function loadable({ path, record, monitored }: Place): LoadableDrive {
   return { path, record, io: monitored.io, row: monitored.row }
-}
-
-function formatOf(place: OpenedPlace): DriveFormat {
-  if (place.format === undefined) throw new DriveRefusal(`${place.path} has no format`)
-  return place.format
-}
-
-/** Only asked of drives that answer. */
-async function isMountPoint(path: string): Promise<boolean> {
-  try {
-    const [own, above] = await Promise.all([stat(path), stat(dirname(path))])
-    return own.dev !== above.dev
-  } catch {
-    return true
-  }
 }
