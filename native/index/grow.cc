@@ -134,12 +134,17 @@ bool ShardIndex::Grow(const Route& route, uint64_t hash) {
     if (next[0] != kNone) header_->splits.fetch_add(1, std::memory_order_relaxed);
   }
   if (next[0] == kNone) return false;
+  OSTRAKA_INDEX_TEST_HOOK(kMade);
   each([&](uint32_t, uint64_t other, Id id, uint64_t location) {
     const uint32_t side = next[1] == kNone ? 0 : static_cast<uint32_t>(other >> (63 - depth) & 1);
     Place(pieces_[next[side]], other, id.high, id.low, location);
   });
-  Name(next[0]);
+  OSTRAKA_INDEX_TEST_HOOK(kFilled);
+  // The upper half first. Who goes through all pieces then finds for the range either the old one, and steps over it
+  // as a whole, or both new ones, and never the lower half and then the old one, which holds that half too.
   if (next[1] != kNone) Name(next[1]);
+  OSTRAKA_INDEX_TEST_HOOK(kHalfNamed);
+  Name(next[0]);
   FreePiece(static_cast<uint32_t>(route.entry));
   return true;
 }

@@ -13,6 +13,28 @@
 
 namespace ostraka::index {
 
+// Places where a test may stop a thread, to force an order of steps on several (test/native/cc/index_stage.h). Only the
+// C++ tests are compiled with them.
+#if defined(OSTRAKA_INDEX_TEST_HOOKS)
+enum class Point {
+  kWaiting,      // for a lock, or to look again
+  kRouted,       // reader: knows its piece, has read none of its slots
+  kIdRead,       // reader: has read the id of a slot, not its location
+  kCollected,    // reader of several slots: has taken one of them
+  kAnswered,     // reader: knows its answer, not yet whether the piece was current
+  kChosen,       // writer: has chosen a slot, not yet changed it
+  kHalfWritten,  // writer: the slot has a new id and an old location
+  kMade,         // growth: the successors are empty
+  kFilled,       // growth: they are full, and not named
+  kHalfNamed,    // growth: one of two is named
+  kGrown,        // writer: has made room and given up the lock
+};
+void TestHook(Point point);
+#define OSTRAKA_INDEX_TEST_HOOK(point) TestHook(Point::point)
+#else
+#define OSTRAKA_INDEX_TEST_HOOK(point) static_cast<void>(0)
+#endif
+
 constexpr uint64_t kMagic = 0x3158444e494b5254;  // "TRKINDX1"
 constexpr uint32_t kUnitSlots = 1024;
 constexpr uint32_t kUnitsMost = 3;
@@ -43,6 +65,7 @@ inline bool Odd(uint64_t meta) { return (meta & 1) != 0; }
 class Patience {
  public:
   void Wait() {
+    OSTRAKA_INDEX_TEST_HOOK(kWaiting);
     if (++waits_ < 64) {
 #if defined(__x86_64__)
       __builtin_ia32_pause();

@@ -38,6 +38,7 @@ bool ShardIndex::ReadSlots(const Route& route, uint64_t hash, Id id, bool* found
       if (!Odd(meta)) {
         const uint64_t high = slot.high.load(std::memory_order_acquire);
         const uint64_t low = slot.low.load(std::memory_order_acquire);
+        OSTRAKA_INDEX_TEST_HOOK(kIdRead);
         const uint64_t at = slot.location.load(std::memory_order_acquire);
         if (slot.meta.load(std::memory_order_relaxed) == meta) {
           if (high != id.high || low != id.low) break;
@@ -69,6 +70,7 @@ bool ShardIndex::ReadFirst(const Route& route, uint64_t hash, Id id, bool* found
   const Slot& slot = slots[at];
   const uint64_t high = slot.high.load(std::memory_order_acquire);
   const uint64_t low = slot.low.load(std::memory_order_acquire);
+  OSTRAKA_INDEX_TEST_HOOK(kIdRead);
   *location = slot.location.load(std::memory_order_acquire);
   *found = true;
   return !Odd(metas[at]) && high == id.high && low == id.low &&
@@ -80,8 +82,10 @@ bool ShardIndex::Get(Id id, uint64_t* location) const {
   Patience patience;
   for (;;) {
     const Route route = Find(hash);
+    OSTRAKA_INDEX_TEST_HOOK(kRouted);
     bool found;
     const bool ended = ReadFirst(route, hash, id, &found, location) || ReadSlots(route, hash, id, &found, location);
+    OSTRAKA_INDEX_TEST_HOOK(kAnswered);
     if (ended && Current(route)) return found;
     patience.Wait();
   }
@@ -125,6 +129,7 @@ bool ShardIndex::ReadCandidates(const Route& route, uint64_t hash, Id id, uint64
     const uint64_t location = slot.location.load(std::memory_order_acquire);
     if (*count < kMaxCandidates) out[*count] = location;
     ++*count;
+    OSTRAKA_INDEX_TEST_HOOK(kCollected);
   }
   return step < kUnitSlots && route.piece->version.load(std::memory_order_acquire) == version && Current(route);
 }
@@ -159,6 +164,7 @@ bool ShardIndex::Iterate(uint64_t* cursor, Entry out[kPieceSlots], size_t* count
         out[copied].id.high = slot.high.load(std::memory_order_acquire);
         out[copied].id.low = slot.low.load(std::memory_order_acquire);
         out[copied++].location = slot.location.load(std::memory_order_acquire);
+        OSTRAKA_INDEX_TEST_HOOK(kCollected);
       }
     }
     if (piece.version.load(std::memory_order_acquire) != version || !Current(route)) continue;

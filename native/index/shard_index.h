@@ -110,7 +110,8 @@ class ShardIndex {
   bool Iterate(uint64_t* cursor, Entry out[kPieceSlots], size_t* count) const;
 
  private:
-  friend struct Held;  // tests hold locks through it
+  friend struct Held;    // tests hold locks through it,
+  friend struct Inside;  // and learn where entries lie
   struct Header;
   struct Piece;
   struct Slot;

@@ -48,12 +48,14 @@ Outcome ShardIndex::Add(const Route& first, uint64_t hash, Id id, uint64_t locat
       if (StateOf(meta) == kLive) continue;
       if (StateOf(meta) == kEmpty && !room) break;
       const uint32_t seq = static_cast<uint32_t>(meta);
+      OSTRAKA_INDEX_TEST_HOOK(kChosen);
       {
         const Changing changing(piece.version);
         // A tombstone stays one while it is odd, under the new tag: who looks for this id waits, others pass on.
         slot.meta.store(MetaOf(seq + 1, kTombstone, TagOf(hash)), std::memory_order_release);
         slot.high.store(id.high, std::memory_order_release);
         slot.low.store(id.low, std::memory_order_release);
+        OSTRAKA_INDEX_TEST_HOOK(kHalfWritten);
         slot.location.store(location, std::memory_order_release);
         slot.meta.store(MetaOf(seq + 2, kLive, TagOf(hash)), std::memory_order_release);
       }
@@ -65,6 +67,7 @@ Outcome ShardIndex::Add(const Route& first, uint64_t hash, Id id, uint64_t locat
     const bool grown = Grow(route, hash);
     Unlock(piece.lock);
     if (!grown) return Outcome::kFull;
+    OSTRAKA_INDEX_TEST_HOOK(kGrown);
     route = FindLocked(hash);
     // Another writer may have come between.
     if (header_->form == Form::kIds && Locate(*route.piece, hash, id, nullptr) != nullptr) {
@@ -94,6 +97,7 @@ Outcome ShardIndex::Replace(uint64_t hash, Id id, uint64_t expected, uint64_t lo
   if (slot != nullptr) {
     const uint64_t meta = slot->meta.load(std::memory_order_relaxed);
     const uint32_t seq = static_cast<uint32_t>(meta);
+    OSTRAKA_INDEX_TEST_HOOK(kChosen);
     const Changing changing(route.piece->version);
     slot->meta.store(MetaOf(seq + 1, kLive, meta >> 40), std::memory_order_release);
     slot->location.store(location, std::memory_order_release);

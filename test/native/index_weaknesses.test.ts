@@ -2,8 +2,9 @@
  * The known weaknesses of the design that native/index started from, one test each: a program that the index carries
  * out well, and a model of the old design (test/support/old_index.ts) does not.
  *
- * Readers that growth must not stop are in test/native/cc/index_test.cc ("readers go on while a growth is stopped half
- * way"), where locks can be held; races of real threads in index_histories.test.ts.
+ * Where it takes a certain order of the steps of several threads, the model alone is here: the same orders are forced
+ * on the real index in test/native/cc/index_interleavings_test.cc, where threads can be stopped between any two steps.
+ * Races of real threads, as they come, are in index_histories.test.ts.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -146,7 +147,7 @@ function step(what: Step['what'], key: number, location = 0): Step {
   return { what, key, location, expected: 0 };
 }
 
-test('two writers past different tombstones: the old design holds the key twice, a lock for each path does not', () => {
+test('two writers past different tombstones: in some order of their steps the old design holds the key twice', () => {
   // Keys 0 and 1 stand on the path of key 2; both go while two threads insert it and one removes it again.
   const hashes = [64n, 64n + 1024n, 64n + 2048n];
   const first = [step('insert', 0), step('insert', 1), step('remove', 1)];
