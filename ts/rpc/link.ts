@@ -24,7 +24,7 @@ export interface LinkLimits {
   maxCalls: number
 }
 
-export const DEFAULT_LINK_LIMITS: LinkLimits = { backoffMinMs: 50, backoffMaxMs: 2_000, maxCalls: 4096 }
+export const DEFAULT_LINK_LIMITS: LinkLimits = { backoffMinMs: 50, backoffMaxMs: 1_000, maxCalls: 4096 }
 
 export interface PeerAddress {
   host: string

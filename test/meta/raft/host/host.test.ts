@@ -436,3 +436,73 @@ describe("a host's reads", () => {
     assert.deepEqual(bench.read(1000), ['stopped']);
   });
 });
+
+describe('a host in a hurry', () => {
+  /** A voter of three or more that has heard its leader, node 1. */
+  function follower(id: number, voters: readonly number[], hurry = true): Bench {
+    const bench = new Bench(id, voters, { hurry });
+    bench.host.receive([makeMessage('MsgHeartbeat', id, { from: 1, term: 2 })]);
+    bench.settle();
+    bench.sent.length = 0;
+    return bench;
+  }
+
+  /** Ticks until it sends the first vote request of a round. */
+  function ticksToCampaign(bench: Bench): number {
+    for (let ticks = 1; ticks < 100; ticks++) {
+      bench.pass(TICK_MS);
+      bench.settle();
+      if (bench.sent.some((m) => m.type === 'MsgPreVote')) {
+        bench.sent.length = 0;
+        return ticks;
+      }
+    }
+    return Infinity;
+  }
+
+  test('campaigns soon when the connection to its leader is lost, one voter after the other', () => {
+    const ticks = [2, 3, 4].map((id) => {
+      const bench = follower(id, [1, 2, 3, 4]);
+      bench.host.reportUnreachable(1);
+      assert.equal(bench.host.status().softState.lead, NONE);
+      return ticksToCampaign(bench);
+    });
+    assert.deepEqual(ticks, [1, 3, 5]);
+    const patient = follower(2, [1, 2, 3], false);
+    patient.host.reportUnreachable(1);
+    assert.equal(patient.host.status().softState.lead, 1);
+    assert.ok(ticksToCampaign(patient) > 10);
+  });
+
+  test('does not mind the connection to anybody else, and follows a leader that is heard again', () => {
+    const bench = follower(2, [1, 2, 3]);
+    bench.host.reportUnreachable(3);
+    assert.equal(bench.host.status().softState.lead, 1);
+    bench.host.reportUnreachable(1);
+    bench.host.receive([makeMessage('MsgHeartbeat', 2, { from: 1, term: 2 })]);
+    assert.equal(bench.host.status().softState.lead, 1);
+    assert.ok(ticksToCampaign(bench) > 10);
+  });
+
+  test('repeats an election that nobody won, twice, and is patient then', () => {
+    const bench = follower(2, [1, 2, 3]);
+    assert.equal(ticksToCampaign(bench), 15);
+    // Half of the timeout of 10 ticks and up to as much again; the core would wait 15.
+    const [first, second, third] = [ticksToCampaign(bench), ticksToCampaign(bench), ticksToCampaign(bench)];
+    assert.ok(first <= 10 && second <= 10, `${first} ${second}`);
+    assert.ok(third <= 15);
+    const later = [1, 2, 3].map(() => ticksToCampaign(bench));
+    assert.deepEqual(later, [15, 15, 15]);
+  });
+
+  test('asks its reads again when there is a new leader', () => {
+    const bench = follower(2, [1, 2, 3]);
+    bench.read(10_000);
+    const asked = (): number[] => bench.sent.filter((m) => m.type === 'MsgReadIndex').map((m) => m.to);
+    assert.deepEqual(asked(), [1]);
+    bench.host.receive([makeMessage('MsgHeartbeat', 2, { from: 3, term: 3 })]);
+    bench.settle();
+    bench.pass(TICK_MS);
+    assert.deepEqual(asked(), [1, 3]);
+  });
+});

@@ -165,6 +165,7 @@ export class SimNode implements Process {
       readRetryMs: options.readRetryMs,
       maxReads: 100,
       snapshotTimeoutMs: 300,
+      hurry: options.hurry,
       core: options.mixedPreVotes ? { ...options.core, preVote: election.permille(500) } : options.core,
       events: {
         onApplied: (entries) => this.applied(entries),

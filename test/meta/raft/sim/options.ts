@@ -41,6 +41,8 @@ export interface SimOptions {
   readonly nemesis: NemesisRates;
   /** Every start of a node draws whether it uses pre-votes, as while a setting is being rolled out. */
   readonly mixedPreVotes: boolean;
+  /** Nodes campaign as a real replica does, sooner than the core would. */
+  readonly hurry: boolean;
   /** Every node's log is the real one, over a simulated disk. */
   readonly realLogs: boolean;
   /** Per 1000 turns of the nemesis, with real logs. */
@@ -51,6 +53,7 @@ export interface SimOptions {
 export function drawOptions(random: Random): SimOptions {
   const chance = (permille: number, value: number): number =>
     random.permille(permille) ? 1 + random.below(value) : 0;
+  const hurry = random.fork('haste nodes').permille(200);
   const lease = random.permille(150);
   const calm = random.permille(100);
   const small = random.permille(500);
@@ -90,6 +93,7 @@ export function drawOptions(random: Random): SimOptions {
       transfer: chance(500, 40),
       loseDisk: calm ? 0 : chance(200, 4),
     },
+    hurry,
     realLogs: false,
     bitFlips: 0,
     mixedPreVotes: !lease && random.permille(150),

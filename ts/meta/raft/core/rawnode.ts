@@ -20,7 +20,7 @@
  *     mode nothing is handed out to be applied before it is durable here.
  */
 import { confChangeEntry, type ConfChange } from './confchange.js';
-import { resolveConfig, type RaftOptions } from './config.js';
+import { resolveConfig, type RaftConfig, type RaftOptions } from './config.js';
 import { invariant } from './invariant.js';
 import { Raft } from './raft.js';
 import type { Configuration, ProgressMap } from './tracker.js';
@@ -314,6 +314,10 @@ export class RawNode {
 
   get term(): number {
     return this.raft.term;
+  }
+
+  get config(): RaftConfig {
+    return this.raft.config;
   }
 
   status(): Status {

@@ -28,6 +28,7 @@ import {
   APPLY_THREAD,
   EMPTY_HARD_STATE,
   NO_DATA,
+  NONE,
   sameHardState,
   type ConfState,
   type Entry,
@@ -45,6 +46,7 @@ import type {
   RecoveredLog,
   StateMachine,
 } from './environment.js';
+import { Campaigns } from './campaigns.js';
 import { Reads, type ReadOutcome } from './reads.js';
 
 export interface HostOptions {
@@ -74,6 +76,8 @@ export interface HostOptions {
   readonly maxReads: number;
   /** A snapshot that a follower does not acknowledge within this time is taken for lost. */
   readonly snapshotTimeoutMs: number;
+  /** Campaigns sooner than the core would where no leader is known (campaigns.ts), and asks its reads again at once. */
+  readonly hurry?: boolean;
   readonly core: Partial<Omit<RaftOptions, 'id' | 'storage' | 'random' | 'applied' | 'asyncStorageWrites'>>;
 }
 
@@ -106,6 +110,7 @@ export class RaftHost {
   private readonly storage: HostStorage;
   private readonly raw: RawNode;
   private readonly reads: Reads;
+  private readonly campaigns: Campaigns | undefined;
   private stopped = false;
   private draining = false;
 
@@ -147,6 +152,8 @@ export class RaftHost {
       applied: this.appliedIndex,
       asyncStorageWrites: true,
     });
+    const { preVote, electionTick } = this.raw.config;
+    this.campaigns = options.hurry === true && preVote ? new Campaigns(electionTick, random) : undefined;
     this.nextTickAt = clock.now() + 1 + random(tickMs);
     this.scheduleTick();
     this.startWrite();
@@ -207,8 +214,16 @@ export class RaftHost {
     this.enter(() => this.raw.campaign());
   }
 
+  /** The connection to a peer was lost. */
   reportUnreachable(id: NodeId): void {
-    this.enter(() => this.raw.reportUnreachable(id));
+    this.enter(() => {
+      this.raw.reportUnreachable(id);
+      if (this.campaigns === undefined || this.raw.status().softState.lead !== id || !this.raw.isVoter()) return;
+      this.raw.forgetLeader();
+      const { softState, hardState } = this.raw.status();
+      const before = this.confState.voters.filter((voter) => voter < this.options.id && voter !== id);
+      this.campaigns.leaderLost(before.length, softState, hardState);
+    });
   }
 
   /**
@@ -309,6 +324,8 @@ export class RaftHost {
   private carryOut(): void {
     const ready = this.raw.ready();
     if (ready.softState !== undefined || ready.hardState.term !== 0) this.options.events?.onRole?.();
+    // The leader before may not have heard of them.
+    if (this.campaigns !== undefined && (ready.softState?.lead ?? NONE) !== NONE) this.reads.hasten();
     if (ready.snapshot !== undefined) {
       this.confState = ready.snapshot.confState;
       this.installing++;
@@ -536,11 +553,18 @@ export class RaftHost {
       // candidate's own vote would never become durable.
       if (this.writingSince !== undefined && now - this.writingSince > this.options.stallMs)
         this.raw.resign();
-      else this.raw.tick();
+      else this.tickCore();
       this.watchSnapshots(now);
       for (const id of this.reads.expire(now, this.options.readRetryMs)) this.raw.readIndex(id);
     });
     if (!this.stopped) this.scheduleTick();
+  }
+
+  private tickCore(): void {
+    this.raw.tick();
+    if (this.campaigns === undefined || !this.raw.isVoter()) return;
+    const { softState, hardState } = this.raw.status();
+    if (this.campaigns.tick(softState, hardState)) this.raw.campaign();
   }
 
   private watchSnapshots(now: number): void {

@@ -65,6 +65,11 @@ export class Reads {
     for (const { read } of ready) read.done('ok');
   }
 
+  /** What was asked is asked again with the next `expire`. */
+  hasten(): void {
+    for (const read of this.asked.values()) read.retryAt = -Infinity;
+  }
+
   /** Drops what is overdue, and returns new ids for what is to be asked again. */
   expire(now: number, retryMs: number): number[] {
     const late = (read: PendingRead): boolean => read.deadline <= now;

@@ -200,6 +200,7 @@ export class ReplicatedEngine implements MetadataEngine, ServedEngine {
       readRetryMs: s.retryMs >> 1,
       maxReads: 10_000,
       snapshotTimeoutMs: 30_000,
+      hurry: true,
       core: { electionTick: s.electionTicks, heartbeatTick: 1, learnerMaxLag: s.learnerMaxLag, ...s.core },
       events: {
         onIdle: () => { this.#proposer.pumpSoon() },
