@@ -1,8 +1,8 @@
 /**
  * When a node that knows no leader campaigns sooner than the core's timeout would have it.
  *
- * - The connection to the leader was lost, as when its process ends: the leader is forgotten, and the voters campaign one
- *   after the other in the order of their ids, so that the first has won before the next one begins.
+ * - The connection to the leader was lost, as when its process ends: the leader is forgotten, and the voters campaign
+ *   one after the other in the order of their ids, so that the first has won before the next one begins.
  * - An election that nobody won is repeated after half to a whole election timeout, not after one to two.
  *
  * It is for groups with pre-votes: whoever still hears a leader refuses, and nothing has changed then. After MAX_TRIES

@@ -6,19 +6,26 @@ import type { Clock } from '../host/environment.js'
 import type { RaftHost } from '../host/host.js'
 import type { PeerFigures } from './engine_metrics.js'
 
+/** Samples of the commit index: some seconds. Who is further behind keeps the moment that was found before. */
+const MAX_COMMITS = 256
+
 const states = { StateProbe: 'probe', StateReplicate: 'replicate', StateSnapshot: 'snapshot' } as const
+
+type Watched = Pick<RaftHost, 'status' | 'members'>
 
 export class PeerWatch {
   elections = 0
   leaderChanges = 0
-  readonly #host: RaftHost
+  readonly #host: Watched
   readonly #clock: Clock
   #leader: NodeId = 0
   #candidateIn = 0
-  /** When each follower was last seen to have all that was committed. */
+  /** What was committed when, oldest first. */
+  #commits: { at: number; commit: number }[] = []
+  /** The latest of those moments whose commits each follower has by now. */
   readonly #caughtUpAt = new Map<NodeId, number>()
 
-  constructor(host: RaftHost, clock: Clock) {
+  constructor(host: Watched, clock: Clock) {
     this.#host = host
     this.#clock = clock
   }
@@ -41,9 +48,18 @@ export class PeerWatch {
   sample(): void {
     const now = this.#clock.now()
     const { progress, hardState } = this.#host.status()
+    if (progress.size === 0) {
+      this.#commits = []
+      this.#caughtUpAt.clear()
+      return
+    }
+    this.#commits.push({ at: now, commit: hardState.commit })
+    if (this.#commits.length > MAX_COMMITS) this.#commits.splice(0, MAX_COMMITS >> 1)
     for (const id of this.#caughtUpAt.keys()) if (!progress.has(id)) this.#caughtUpAt.delete(id)
     for (const [id, { match }] of progress) {
-      if (match >= hardState.commit || !this.#caughtUpAt.has(id)) this.#caughtUpAt.set(id, now)
+      const at = this.#commits.findLast(({ commit }) => commit <= match)?.at
+      if (at !== undefined) this.#caughtUpAt.set(id, at)
+      else if (!this.#caughtUpAt.has(id)) this.#caughtUpAt.set(id, now)
     }
   }
 
