@@ -254,7 +254,9 @@ export function refusalError(
   fields: Readonly<Record<string, string>> = {},
 ): S3Error {
   const code = (retried.includes(refusal) ? 'ServiceUnavailable' : refusal) as S3ErrorCode
-  return new S3Error(code, code === 'ServiceUnavailable' ? 'Please retry.' : detail, fields)
+  // A detail that only repeats a field says less than S3's own message.
+  const said = Object.values(fields).includes(detail) ? '' : detail
+  return new S3Error(code, code === 'ServiceUnavailable' ? 'Please retry.' : said, fields)
 }
 
 /** A key that cannot exist is never looked up. */
