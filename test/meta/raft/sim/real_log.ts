@@ -132,6 +132,8 @@ export class RealLog extends SimLog {
 
   /** A bit of a frame that a later one proves durable. False if there is none. */
   flip(): boolean {
+    // A power cut may take the proof, if that is the frame under way.
+    if (this.pending !== undefined) return false;
     const files = this.frames();
     const syncedTo = Math.max(0, ...files.map((file) => file.syncedTo));
     const places = files.flatMap(({ path, frames }) =>
