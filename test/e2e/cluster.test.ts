@@ -16,19 +16,25 @@ import {
 import type { S3ServiceException } from '@aws-sdk/client-s3'
 
 import { EXIT } from '../../ts/server/exit_codes.js'
-import { LONG, eventually, get, listAll, makeBucket, put, randomBody } from './clients.js'
+import { quickFaults, rampage } from './chaos.js'
+import { get, listAll, makeBucket, put, randomBody } from './clients.js'
 import { TestCluster } from './cluster.js'
 import type { ClusterNode } from './cluster.js'
-import { Registers } from './registers.js'
-import { ROOT_KEYS, ServerProcess, StartFailure } from '../../bench/load/server_process.js'
+import { SmallDisk } from './small_disk.js'
+import { ROOT_KEYS, ServerProcess, StartFailure, makeDrives } from '../../bench/load/server_process.js'
 
 const main = fileURLToPath(new URL('../../ts/cli/main.js', import.meta.url))
 let shared: TestCluster | undefined
-after(() => shared?.stop())
+const disk = SmallDisk.mount(256)
+after(async () => {
+  await shared?.stop()
+  disk?.remove()
+})
 
 /** Three nodes, for all tests of this file. */
 async function three(): Promise<{ cluster: TestCluster; nodes: [ClusterNode, ClusterNode, ClusterNode] }> {
-  shared ??= await TestCluster.start(3)
+  const places = disk === undefined ? [] : [makeDrives(2, disk.folder)]
+  shared ??= await TestCluster.start(3, [], places)
   return { cluster: shared, nodes: shared.nodes as [ClusterNode, ClusterNode, ClusterNode] }
 }
 
@@ -151,124 +157,10 @@ test('the command shows and steers the group; a node that holds data stays', asy
   }
 })
 
-/** Writes and lists through all nodes until stopped; remembers what was acknowledged, and the longest silence. */
-class Load {
-  readonly acknowledged = new Set<string>()
-  readonly unknown = new Set<string>()
-  longestGapMs = 0
-  lists = 0
-  problem: Error | undefined
-  #stopped = false
-  #lastAck = performance.now()
-  readonly #work: Promise<unknown>
-
-  constructor(cluster: TestCluster, writers: number) {
-    const lanes = Array.from({ length: writers }, (_, lane) => this.#write(cluster, lane))
-    this.#work = Promise.all([...lanes, this.#list(cluster)])
-  }
-
-  async stop(): Promise<void> {
-    this.#stopped = true
-    await this.#work
-  }
-
-  async #write(cluster: TestCluster, lane: number): Promise<void> {
-    for (let i = 0; !this.#stopped; i++) {
-      const Key = `key-${String(lane)}-${String(i)}`
-      const { s3 } = cluster.nodes[(lane + i) % cluster.nodes.length]!
-      try {
-        const signal = AbortSignal.timeout(2_000)
-        await s3.send(new PutObjectCommand({ Bucket: 'load', Key, Body: Key }), { abortSignal: signal })
-        this.acknowledged.add(Key)
-        const now = performance.now()
-        this.longestGapMs = Math.max(this.longestGapMs, now - this.#lastAck)
-        this.#lastAck = now
-      } catch {
-        this.unknown.add(Key)
-        await new Promise((resolve) => setTimeout(resolve, 20))
-      }
-    }
-  }
-
-  /** A listing shows everything that was acknowledged before it began, or is an error. */
-  async #list(cluster: TestCluster): Promise<void> {
-    for (let i = 0; !this.#stopped; i++) {
-      const before = [...this.acknowledged]
-      const { s3 } = cluster.nodes[i % cluster.nodes.length]!
-      const keys = await listAll(s3, 'load').catch(() => undefined)
-      if (keys !== undefined) {
-        this.lists += 1
-        const found = new Set(keys)
-        const missing = before.filter((key) => !found.has(key))
-        if (missing.length > 0)
-          this.problem ??= new Error(`a listing lacks ${String(missing.length)}, ${missing[0] ?? ''}`)
-      }
-      await new Promise((resolve) => setTimeout(resolve, 50))
-    }
-  }
-}
-
-/** The fault is over when a write through each node is acknowledged again. */
-async function serves(cluster: TestCluster, what: string): Promise<void> {
-  for (const node of cluster.nodes) {
-    await eventually(`${node.name} serves after ${what}`, () =>
-      put(node.s3, 'load', `probe-${node.name}`, Buffer.from('x')).then(() => true, () => false),
-    )
-  }
-}
-
-const FAULTS: readonly [string, (cluster: TestCluster, leader: ClusterNode) => Promise<void>][] = [
-  ['kill -9 of the leader', async (cluster, leader) => {
-    process.kill(leader.server.pid, 'SIGKILL')
-    await leader.server.exited
-    await cluster.restart(leader)
-  }],
-  ['a pause of the leader', async (_cluster, leader) => {
-    process.kill(leader.server.pid, 'SIGSTOP')
-    await new Promise((resolve) => setTimeout(resolve, 2_500))
-    process.kill(leader.server.pid, 'SIGCONT')
-  }],
-  ['a leader cut off from all others', async (cluster, leader) => {
-    cluster.isolate(leader)
-    await new Promise((resolve) => setTimeout(resolve, 2_500))
-    cluster.heal()
-  }],
-]
-
 test('under load, through crashes, pauses and partitions, nothing acknowledged is lost, and history is linearizable', async () => {
   const { cluster } = await three()
   await makeBucket(cluster.nodes[0]!.s3, 'load')
-  const rounds = LONG ? 20 : 1
-  const load = new Load(cluster, 4)
-  const registers = new Registers(cluster, 'load', 3)
-  const gaps: string[] = []
-  for (let round = 0; round < rounds; round++) {
-    for (const [name, cause] of FAULTS) {
-      load.longestGapMs = 0
-      registers.generation += 1
-      await cause(cluster, await cluster.leader())
-      await serves(cluster, name)
-      gaps.push(`${name}: longest gap of acknowledged writes ${load.longestGapMs.toFixed(0)} ms`)
-    }
-    // More members, under load and after faults: they get a snapshot or the log.
-    if (LONG && cluster.nodes.length < 5) await cluster.add()
-  }
-  await Promise.all([load.stop(), registers.stop()])
-  for (const gap of gaps) process.stdout.write(`# ${gap}\n`)
-  process.stdout.write(`# ${String(load.acknowledged.size)} acknowledged, ${String(load.lists)} listings\n`)
-  const { verdict, key, steps } = registers.check()
-  process.stdout.write(
-    `# ${String(registers.history.length)} calls on registers, ${verdict} (${String(steps)} steps)\n`,
-  )
-  assert.notEqual(verdict, 'not-linearizable', `the history of ${key ?? ''}`)
-  if (load.problem !== undefined) throw load.problem
-  assert.ok(load.acknowledged.size > 10 && load.lists > 2, 'there was load')
-  for (const { s3, name } of cluster.nodes) {
-    const keys = new Set(await listAll(s3, 'load'))
-    for (const key of load.acknowledged)
-      assert.ok(keys.has(key), `${name}: ${key} was acknowledged and is not there`)
-  }
-  await eventually('all replicas are equal', () => cluster.equal())
+  await rampage({ cluster, small: disk, faults: quickFaults, padding: 0 })
 })
 
 test('a node of a replicated store refuses the local engine, and a restore', async () => {

@@ -23,8 +23,8 @@ const MOST_RECORDED = 1000
 export class TcpProxy {
   readonly #server: Server
   readonly #pairs = new Set<Pair>()
-  /** Nothing passes on connections that this node has made, old or new. */
-  readonly blocked = new Set<number>()
+  /** Nothing passes, in a direction, on connections that this node has made, old or new. */
+  readonly blocked: Record<Direction, Set<number>> = { there: new Set<number>(), back: new Set<number>() }
   /** New connections are closed at once. */
   refusing = false
   /** Bytes of these directions vanish; connections stay. */
@@ -114,10 +114,10 @@ export class TcpProxy {
     near.on('data', (bytes: Buffer) => {
       if (record.length === 0 && bytes.length >= NODE_AT + 8) pair.from = Number(bytes.readBigUInt64LE(NODE_AT))
       if (record.length < MOST_RECORDED) record.push(bytes)
-      if (!this.swallowed.has('there') && !this.blocked.has(pair.from)) far.write(this.change(bytes, 'there'))
+      if (!this.swallowed.has('there') && !this.blocked.there.has(pair.from)) far.write(this.change(bytes, 'there'))
     })
     far.on('data', (bytes: Buffer) => {
-      if (!this.swallowed.has('back') && !this.blocked.has(pair.from)) near.write(this.change(bytes, 'back'))
+      if (!this.swallowed.has('back') && !this.blocked.back.has(pair.from)) near.write(this.change(bytes, 'back'))
     })
   }
 }

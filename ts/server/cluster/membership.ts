@@ -91,6 +91,7 @@ export class Membership {
       security: this.#security,
       joins: nodeId !== FIRST_NODE,
       peers: this.#peers,
+      logEntries: this.#config.metadataLogEntries,
     }
   }
 }

@@ -38,6 +38,7 @@ export interface Config {
   metadataCopies: number
   metadataReplaceAfter: number
   metadataEngine: MetadataEngineName
+  metadataLogEntries: number
   clusterListen: HostPort
   clusterAdvertise: string
   clusterName: string
@@ -270,6 +271,7 @@ const ADDRESS = '(\\[[0-9a-fA-F:.]+\\]|[A-Za-z0-9._-]+):\\d{1,5}'
 const cluster: Pick<
   Settings,
   | 'metadataEngine'
+  | 'metadataLogEntries'
   | 'clusterListen'
   | 'clusterAdvertise'
   | 'clusterName'
@@ -288,6 +290,14 @@ const cluster: Pick<
     about:
       'local: the metadata is kept by this node alone. replicated: by a group of nodes that agree on it (Raft); a store of ' +
       'one node becomes the first of such a group in place. There is no way back to local.',
+  },
+  metadataLogEntries: {
+    key: 'metadata.log-entries',
+    shape: integer(10, 10_000_000),
+    default: '10000',
+    about:
+      'Applied entries of the log that a replica gathers before it releases the older half of them. A node that was away ' +
+      'for more gets a snapshot of all metadata instead. An entry holds up to 100 commands; 64 MiB of entries also suffice.',
   },
   clusterListen: {
     key: 'cluster.listen',

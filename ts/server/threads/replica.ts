@@ -28,6 +28,8 @@ export interface ReplicaData {
   joins: boolean
   /** Known before the metadata names them. */
   peers: { id: number; address: string }[]
+  /** Applied entries after which the log is released; absent: what the engine assumes. */
+  logEntries?: number
 }
 
 /** The one group of all metadata; its number travels in commands, records and messages (docs/metadata.md). */
@@ -87,6 +89,10 @@ export async function openReplicaHere(
       network,
       self: { name: data.name, address },
       peers: data.peers,
+      ...(data.logEntries !== undefined && {
+        releaseEvery: data.logEntries,
+        trailingEntries: data.logEntries >> 1,
+      }),
       ...(data.joins ? { join: { id: data.nodeId } } : {}),
       note: (message) => {
         log.warn(message)

@@ -123,7 +123,9 @@ export class ReplicaMachine implements StateMachine {
       this.#options.onApplied(index)
       for (const [at, { batch }] of records.entries()) if (batch?.origin) told.push([batch.origin, results[at]])
     } catch (caught) {
-      error = new MetadataError('corrupt', `entry ${String(applied.index)} cannot be applied`, { cause: caught })
+      const why = caught instanceof Error ? caught.message : String(caught)
+      const what = `entry ${String(applied.index)} cannot be applied: ${why}`
+      error = new MetadataError('corrupt', what, { cause: caught })
     }
     queueMicrotask(() => {
       done(error)
