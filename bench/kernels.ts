@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url'
 import { encode, erasureKernel, reconstruct, sealBlock, sealStripe } from '../ts/native/erasure.js'
 import { crc32c, crc64nvme, xxh3_128 } from '../ts/native/hash.js'
 import { md5Start, md5Update } from '../ts/native/md5.js'
-import { benchGrid } from './kernel_grid.js'
+import { benchGrid, leastOf, type Grid } from './kernel_grid.js'
 import { measurePipeline, pipelineRatios } from './pipeline.js'
 import { TURNS, rate } from './rate.js'
 
@@ -19,13 +19,19 @@ export interface KernelResult {
   gbPerSecond: Record<string, number>
 }
 
+export interface KernelFigures {
+  results: KernelResult[]
+  grid: Grid
+}
+
 const STRIPE = 1 << 20
 /** Kernels to compare, as OSTRAKA_CPU names them; those that the CPU lacks are left out. */
 const LEVELS = ['portable', 'ssse3', 'avx2', 'gfni256', 'gfni512', 'neon', 'isal', 'native']
 /** Each kernel's turn comes this often, and its best counts: a busy neighbour then spoils one turn, not one kernel. */
 const ROUNDS = 3
 
-export function benchKernels(measureMs: number): KernelResult[] {
+export function benchKernels(quick: boolean): KernelFigures {
+  const measureMs = quick ? 30 : 300
   const best = new Map<string, KernelResult>()
   for (let round = 0; round < ROUNDS; round++) {
     for (const cpu of LEVELS) {
@@ -40,15 +46,13 @@ export function benchKernels(measureMs: number): KernelResult[] {
   const results = [...best.values()]
   const of = (kernel: string): Record<string, number> =>
     results.find((result) => result.kernel.startsWith(kernel))?.gbPerSecond ?? {}
-  for (const row of benchGrid(Math.ceil(measureMs / 6))) {
-    of('best')[GRID + row.name] = row.best
-    of('isal')[GRID + row.name] = row.isal
+  const grid = benchGrid(quick)
+  for (const [name, rate] of grid) {
+    const row = /^(.*): (best|isal)$/.exec(name)
+    if (row !== null) of(row[2] ?? '')[`grid: ${row[1] ?? ''}`] = rate
   }
-  return results
+  return { results, grid }
 }
-
-/** Rows of the grid of kernel_grid.ts begin so. */
-const GRID = 'encode, grid: '
 
 function runLevel(cpu: string, measureMs: number): KernelResult | undefined {
   const run = spawnSync(process.execPath, [fileURLToPath(import.meta.url), '--run', String(measureMs)], {
@@ -60,17 +64,16 @@ function runLevel(cpu: string, measureMs: number): KernelResult | undefined {
 }
 
 /** What the kernels promise, as quotients of figures of the same run. */
-export function kernelRatios(results: readonly KernelResult[]): Record<string, number> {
+export function kernelRatios({ results, grid }: KernelFigures): Record<string, number> {
   const of = (kernel: string): Record<string, number> =>
     results.find((result) => result.kernel.startsWith(kernel))?.gbPerSecond ?? {}
-  const [best, isal] = [of('best'), of('isal')]
+  const best = of('best')
   const quotient = (a: number | undefined, b: number | undefined): number => (a ?? NaN) / (b ?? NaN)
-  const grid = Object.keys(best).filter((name) => name.startsWith(GRID))
   return {
-    'encode, least of the grid, best to ISA-L': Math.min(...grid.map((name) => quotient(best[name], isal[name]))),
-    'encode 8+4 in L2, best to ISA-L': quotient(best['encode 8+4 in L2'], isal['encode 8+4 in L2']),
-    'encode 8+4, best to ISA-L': quotient(best['encode 8+4'], isal['encode 8+4']),
-    'reconstruct 8+4, 4 lost, to encode 8+4': quotient(best['reconstruct 8+4, 4 lost'], best['encode 8+4']),
+    'encode, least of the grid, best to ISA-L': leastOf(grid, ': ratio'),
+    'encode 8+4 in L2, best to ISA-L': leastOf(grid, '8+4, L2: ratio'),
+    'encode 8+4 out of L2, best to ISA-L': leastOf(grid, '8+4, out of L2: ratio', '8+4, out of L3: ratio'),
+    'decode 8+4, 4 lost, to encode 8+4': leastOf(grid, '8+4, L2: to encode', '8+4, out of L2: to encode'),
     'encode 8+4 to memcpy': quotient(best['encode 8+4'], best['memcpy']),
     'seal 8+4 to encode and checksums apart': quotient(best[sealed('8+4')], best[apart('8+4')]),
     'seal 8+4 to encode 8+4, which moves the same bytes': quotient(best[sealed('8+4')], best['encode 8+4']),
@@ -119,14 +122,6 @@ function measureCode(k: number, m: number, measureMs: number, out: Record<string
   })
 }
 
-/** All k+m blocks together are 384 KiB, and always the same ones. */
-function measureInCache(measureMs: number, out: Record<string, number>): void {
-  const [k, m, blockSize] = [8, 4, 32 * 1024]
-  const shards = Array.from({ length: k + m }, (_, i) => new Uint8Array(blockSize).fill(i + 1))
-  const [data, parity] = [shards.slice(0, k), shards.slice(k)]
-  out['encode 8+4 in L2'] = rate(measureMs, k * blockSize, () => { encode(k, m, blockSize, data, parity) })
-}
-
 /** Pieces of 64 KiB, as sockets bring them. */
 function measureMd5(measureMs: number, out: Record<string, number>): void {
   const pieces = Array.from({ length: 16 }, (_, i) => new Uint8Array(65536).fill(i))
@@ -150,7 +145,6 @@ function measureAll(measureMs: number): KernelResult {
     [12, 4],
   ] as const)
     measureCode(k, m, measureMs, out)
-  measureInCache(measureMs, out)
   if (process.env['OSTRAKA_CPU'] === 'native') measurePipeline(measureMs * 3, out)
   measureMd5(measureMs, out)
   const buffers = Array.from({ length: TURNS }, (_, t) => new Uint8Array(STRIPE).fill(t))

@@ -35,15 +35,15 @@ const PARTS: Record<string, Part | undefined> = {
 }
 
 function kernels(quick: boolean): PartResult {
-  const results = benchKernels(quick ? 30 : 300)
+  const figures = benchKernels(quick)
   const metrics: Metrics = {}
   const notes: Record<string, string> = {}
-  for (const { kernel, gbPerSecond } of results) {
+  for (const { kernel, gbPerSecond } of figures.results) {
     const name = kernel.startsWith('best') ? 'best' : kernel
     if (name !== kernel) notes['kernels.best'] = kernel
     for (const [what, rate] of Object.entries(gbPerSecond)) metrics[`kernels.${slug(what)}.${name}.GB_per_s`] = rate
   }
-  for (const [what, ratio] of Object.entries(kernelRatios(results)))
+  for (const [what, ratio] of Object.entries(kernelRatios(figures)))
     if (!Number.isNaN(ratio)) metrics[`kernels.${slug(what)}.ratio`] = ratio
   return { metrics, notes }
 }

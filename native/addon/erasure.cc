@@ -231,12 +231,12 @@ Napi::Value VerifyCells(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), static_cast<double>(bad));
 }
 
-// erasureKernel(outputs): string
+// erasureKernel(k, m): string
 Napi::Value KernelName(const Napi::CallbackInfo& info) {
   Args args(info);
-  int64_t outputs;
-  if (!args.Integer(0, "outputs", 0, kMaxShards, &outputs)) return info.Env().Undefined();
-  return Napi::String::New(info.Env(), erasure::ActiveKernel(static_cast<int>(outputs)).name);
+  int64_t k, m;
+  if (!Geometry(args, 0, &k, &m)) return info.Env().Undefined();
+  return Napi::String::New(info.Env(), erasure::ActiveKernel(static_cast<int>(k), static_cast<int>(m)).name);
 }
 
 }  // namespace

@@ -44,7 +44,9 @@ class Code {
     std::vector<uint8_t> tables;
   };
 
-  const Kernel& For(int outputs, bool far) const { return kernel_ != nullptr ? *kernel_ : ActiveKernel(outputs, far); }
+  const Kernel& For(int outputs, bool far) const {
+    return kernel_ != nullptr ? *kernel_ : ActiveKernel(k_, outputs, far);
+  }
   Encoder MakeEncoder(bool far) const;
 
   const int k_;

@@ -13,19 +13,25 @@ namespace ostraka::erasure {
 
 namespace {
 
-// The shapes that are measured: twice as many inputs as outputs, as most geometries have them. Blocks of 16 KiB and
-// their outputs fit into any second-level cache together; those of 512 KiB do not.
-constexpr int InputsFor(int outputs) { return std::min(2 * outputs, kMaxShards); }
-constexpr size_t kNear = size_t{16} << 10;
-constexpr size_t kFar = size_t{512} << 10;
+// All blocks of a measurement together: so much fits into any second-level cache, or into none.
+constexpr size_t kNearBytes = size_t{192} << 10;
+constexpr size_t kFarBytes = size_t{4} << 20;
 
-// The kernels take turns, and the best of so many counts: what disturbs one turn does not decide. A turn is long enough
-// for the clock.
-constexpr int kRounds = 12;
-constexpr size_t kTurnBytes = size_t{256} << 10;
+// A figure depends by up to a third on where the blocks lie (CPUs guess the way of a cache from the address), and not
+// by the same for both kernels. So several places are tried, and the median of the quotients decides. In each place the
+// kernels take turns, and the best turn counts: what disturbs one does not decide. A turn is long enough for the clock.
+constexpr size_t kPlaces = 7;
+constexpr int kRounds = 3;
+constexpr size_t kTurnBytes = size_t{2} << 20;
+constexpr size_t kLine = 64;
+constexpr size_t kPlaceStep = 37 * 4096;
+constexpr size_t kGapStep = 4096 + kLine;
 
-// Our own kernel has to be this much faster to be taken, so that noise decides between equals at most.
-constexpr double kMargin = 0.97;
+// What the CPU's own prefetching does for a kernel changes from second to second, by up to a third where it is all that
+// fetches, and a measurement sees one moment of it. Our own kernel fetches for itself and so is the safer one: it is
+// taken unless it is slower by more than this, several times. ISA-L then wins by this much at most.
+constexpr double kMargin = 1.08;
+constexpr int kTries = 3;
 
 class Measured {
  public:
@@ -35,40 +41,56 @@ class Measured {
     kernel.prepare(inputs, outputs, coefficients.data(), tables_.data());
   }
 
-  void Once(size_t length, const uint8_t* const* in, uint8_t* const* out) {
+  // Seconds of one turn, or of the least before where that is less.
+  double Least(double before, size_t length, const uint8_t* const* in, uint8_t* const* out) const {
     const auto start = std::chrono::steady_clock::now();
-    for (size_t done = 0; done < kTurnBytes; done += length) {
+    for (size_t done = 0; done < kTurnBytes; done += length * static_cast<size_t>(inputs_)) {
       kernel_.multiply(length, inputs_, outputs_, tables_.data(), in, out);
     }
     const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
-    if (taken.count() < best_) best_ = taken.count();
+    return std::min(before, taken.count());
   }
-
-  double best() const { return best_; }
 
  private:
   const Kernel& kernel_;
   const int inputs_;
   const int outputs_;
   std::vector<uint8_t> tables_;
-  double best_ = 1e9;
 };
 
-// The faster of two kernels for a number of outputs. Takes a millisecond when near and some when far, and only for the
-// numbers of outputs that the process comes to make.
-const Kernel& Faster(const Kernel& own, const Kernel& other, int outputs, size_t length) {
-  const int inputs = InputsFor(outputs);
-  std::vector<uint8_t> memory(static_cast<size_t>(inputs + outputs) * length, 1);
-  const uint8_t* in[kMaxShards];
-  uint8_t* out[kMaxShards];
-  for (int i = 0; i < inputs; i++) in[i] = memory.data() + static_cast<size_t>(i) * length;
-  for (int i = 0; i < outputs; i++) out[i] = memory.data() + static_cast<size_t>(inputs + i) * length;
-  Measured first(own, inputs, outputs), second(other, inputs, outputs);
-  for (int round = 0; round < kRounds; round++) {
-    first.Once(length, in, out);
-    second.Once(length, in, out);
+// How many times as long as the other our own kernel takes for one shape. Takes two milliseconds or three.
+double Quotient(const Kernel& own, const Kernel& other, int inputs, int outputs, size_t total) {
+  const auto blocks = static_cast<size_t>(inputs + outputs);
+  const size_t length = total / blocks / kLine * kLine;
+  std::vector<uint8_t> memory(total + kPlaces * (kPlaceStep + blocks * kGapStep), 1);
+  const Measured first(own, inputs, outputs), second(other, inputs, outputs);
+  double quotients[kPlaces];
+  for (size_t place = 0; place < kPlaces; place++) {
+    // Other pages and another distance between the blocks each time; 16 bytes behind a line, as blocks lie in a slab.
+    uint8_t* const base = memory.data() + place * kPlaceStep;
+    const uint8_t* in[kMaxShards];
+    uint8_t* out[kMaxShards];
+    for (size_t i = 0; i < blocks; i++) {
+      uint8_t* const block = base + i * (length + place * kGapStep) + 16;
+      if (i < static_cast<size_t>(inputs)) in[i] = block;
+      else out[i - static_cast<size_t>(inputs)] = block;
+    }
+    double least[2] = {1e9, 1e9};
+    for (int round = 0; round < kRounds; round++) {
+      least[0] = first.Least(least[0], length, in, out);
+      least[1] = second.Least(least[1], length, in, out);
+    }
+    quotients[place] = least[0] / least[1];
   }
-  return first.best() < second.best() * kMargin ? own : other;
+  std::sort(quotients, quotients + kPlaces);
+  return quotients[kPlaces / 2];
+}
+
+const Kernel& Faster(const Kernel& own, const Kernel& other, int inputs, int outputs, size_t total) {
+  for (int turn = 0; turn < kTries; turn++) {
+    if (Quotient(own, other, inputs, outputs, total) <= kMargin) return own;
+  }
+  return other;
 }
 
 }  // namespace
@@ -93,15 +115,18 @@ const Kernel& KernelOfLevel(cpu::Level level) {
   }
 }
 
-const Kernel& ActiveKernel(int outputs, bool far) {
+const Kernel& ActiveKernel(int inputs, int outputs, bool far) {
   const cpu::Choice& choice = cpu::Get();
   if (choice.isal) return IsalKernel();
   const Kernel& own = KernelOfLevel(choice.level);
   if (choice.forced || outputs == 0) return own;
-  static std::array<const Kernel*, 2 * (kMaxShards + 1)> chosen{};
-  static std::array<std::once_flag, 2 * (kMaxShards + 1)> once;
-  const auto index = static_cast<size_t>(2 * outputs + (far ? 1 : 0));
-  std::call_once(once[index], [&] { chosen[index] = &Faster(own, IsalKernel(), outputs, far ? kFar : kNear); });
+  constexpr auto kShapes = static_cast<size_t>(2 * (kMaxShards + 1) * (kMaxShards + 1));
+  static std::array<const Kernel*, kShapes> chosen{};
+  static std::array<std::once_flag, kShapes> once;
+  const auto index = static_cast<size_t>(2 * (inputs * (kMaxShards + 1) + outputs) + (far ? 1 : 0));
+  std::call_once(once[index], [&] {
+    chosen[index] = &Faster(own, IsalKernel(), inputs, outputs, far ? kFarBytes : kNearBytes);
+  });
   return *chosen[index];
 }
 

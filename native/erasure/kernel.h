@@ -43,10 +43,11 @@ extern const Kernel kNeonKernel;
 /// The kernel of one level (see native/cpu/cpu.h), which the CPU must have.
 const Kernel& KernelOfLevel(cpu::Level level);
 
-/// The kernel that this process uses to make `outputs` blocks (0 to kMaxShards). By default the one that is faster on
-/// this CPU, of its own widest kernel and ISA-L: measured once for each number of outputs and for blocks that a
-/// second-level cache can hold together and those that it cannot (`far`). All kernels give the same bytes.
-const Kernel& ActiveKernel(int outputs, bool far = false);
+/// The kernel that this process uses to make `outputs` blocks (0 to kMaxShards) of `inputs` (1 to kMaxShards). By
+/// default the one that is faster on this CPU, of its own widest kernel and ISA-L: measured once for each shape that
+/// the process comes to use, for blocks that a second-level cache can hold together and for those that it cannot
+/// (`far`). All kernels give the same bytes.
+const Kernel& ActiveKernel(int inputs, int outputs, bool far = false);
 
 /// True for blocks of so many bytes altogether that they count as far.
 constexpr bool IsFar(size_t total) { return total > size_t{1} << 20; }

@@ -25,8 +25,12 @@ namespace ostraka::erasure {
 namespace {
 
 constexpr int kMostShards = 16;
-constexpr size_t kAheadBytes = 512;
 constexpr size_t kCacheBytes = size_t{1} << 20;
+
+// How far ahead of the loads to prefetch what does not fit into a second-level cache. One or two rows read so fast that
+// the CPU's own prefetching is in time where a third-level cache holds the blocks; further ahead would get in its way.
+// Where none holds them, or a stream changes its page while the others do not, it still helps.
+constexpr size_t AheadOf(int rows) { return rows <= 2 ? 384 : 512; }
 
 // kAhead: how many bytes ahead of the loads to prefetch, 0 for not at all.
 template <typename Lane, int kRows, int kVectors, size_t kAhead = 0>
@@ -89,11 +93,11 @@ void MultiplyRows(size_t length, int inputs, const typename Lane::Entry* entries
     MultiplyAt<Lane, kRows, 1>(0, inputs, entries, in, out);
     at = Lane::kBytes - reinterpret_cast<uintptr_t>(out[0]) % Lane::kBytes;
   }
-  // Blocks that a second-level cache can hold together are read best without prefetching, others with it; but one or
-  // two rows read so fast that the CPU's own prefetching is in time, and more of it gets in the way.
-  if (kRows > 2 && length * static_cast<size_t>(inputs + kRows) > kCacheBytes) {
-    for (; at + kStep + kAheadBytes <= length; at += kStep) {
-      MultiplyAt<Lane, kRows, kVectors, kAheadBytes>(at, inputs, entries, in, out);
+  // Blocks that a second-level cache can hold together are read best without prefetching, others with it.
+  constexpr size_t kAhead = AheadOf(kRows);
+  if (length * static_cast<size_t>(inputs + kRows) > kCacheBytes) {
+    for (; at + kStep + kAhead <= length; at += kStep) {
+      MultiplyAt<Lane, kRows, kVectors, kAhead>(at, inputs, entries, in, out);
     }
   }
   for (; at + kStep <= length; at += kStep) MultiplyAt<Lane, kRows, kVectors>(at, inputs, entries, in, out);

@@ -1,6 +1,6 @@
 /**
- * node scripts/lib/native-bench.mjs: builds the C++ benchmarks with cmake (build/bench/), which bench/index.ts runs.
- * Quick when nothing changed.
+ * node scripts/lib/native-bench.mjs TARGET: builds one of the C++ benchmarks with cmake, as build/bench/TARGET. Quick
+ * when nothing changed.
  */
 import { join } from 'node:path';
 import { needProgram } from './apt.mjs';
@@ -11,4 +11,4 @@ const cmake = await needProgram('cmake');
 await needProgram('g++');
 await needProgram('make');
 await run(cmake, ['-S', root, '-B', folder, '-DOSTRAKA_BENCH=ON', '-DCMAKE_BUILD_TYPE=Release']);
-await run(cmake, ['--build', folder, '--target', 'index_bench']);
+await run(cmake, ['--build', folder, '--target', process.argv[2] ?? 'index_bench']);

@@ -19,7 +19,7 @@ export function resultOf(metrics: Metrics, more: Partial<Result> = {}): Result {
 /** A little of every part. */
 export const examples: Metrics = {
   'kernels.encode_8+4.isal.GB_per_s': 20, 'kernels.encode_8+4.best.GB_per_s': 25, 'kernels.memcpy.best.GB_per_s': 40,
-  'kernels.encode_8+4_best_to_ISA-L.ratio': 1.25,
+  'kernels.encode_8+4_out_of_L2_best_to_ISA-L.ratio': 1.25,
   'index.1000.get.hit_ns': 12, 'index.1000000.get.hit_ns': 40, 'index.growth.idle.p50_ns': 15,
   'placement.slots.10.select_ns': 4, 'placement.slots.1000.select_ns': 4, 'placement.typedArrayRead_ns': 3,
   'placement.slots.10.add.movement_times': 1, 'placement.maglev.10.add.movement_times': 1.6,

@@ -115,7 +115,7 @@ const exercise = `
   addon.md5Digest(state, digest);
   const sums = [Buffer.concat(parity), slab, large].map((bytes) => addon.xxh3_64(bytes, 0n).toString(16));
   const crcs = [addon.crc32c(text, 0), addon.crc32c(large, 0), addon.crc64nvme(large, 0n)];
-  console.log(addon.erasureKernel(2), again.length, ...sums, ...crcs, digest.toString('hex'));`
+  console.log(addon.erasureKernel(4, 2), again.length, ...sums, ...crcs, digest.toString('hex'));`
 
 function exerciseUnder(command: readonly string[], binary: string): string {
   const [program = '', ...before] = command

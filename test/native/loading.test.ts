@@ -31,7 +31,7 @@ afterEach(() => rmSync(folder, { recursive: true, force: true }));
 /** What a process says that loads the addon from the copied loader and prints the name of its kernel. */
 function load(): { status: number | null; stdout: string; stderr: string } {
   const url = pathToFileURL(join(folder, 'dist', 'ts', 'native', 'addon.js')).href;
-  const script = `import(${JSON.stringify(url)}).then(({ addon }) => console.log(addon.erasureKernel(4)))`;
+  const script = `import(${JSON.stringify(url)}).then(({ addon }) => console.log(addon.erasureKernel(8, 4)))`;
   return spawnSync(process.execPath, ['-e', script], { encoding: 'utf8' });
 }
 

@@ -62,7 +62,7 @@ export interface NativeAddon {
     shard: number,
     firstBlock: number,
   ): number;
-  erasureKernel(outputs: number): string;
+  erasureKernel(k: number, m: number): string;
 
   xxh3_64(data: Uint8Array, seed: bigint): bigint;
   xxh3_128(data: Uint8Array, seed: bigint, out: Uint8Array): void;

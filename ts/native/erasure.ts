@@ -98,10 +98,10 @@ export function encode(
 }
 
 /**
- * The kernel that this process uses to make `outputs` blocks at once (m parity blocks, or as many as are rebuilt): by
+ * The kernel by which this process makes m blocks of k (parity blocks, or as many as are rebuilt), k + m <= 16: by
  * default the faster one of its own widest kernel and ISA-L, measured once; a fixed one where OSTRAKA_CPU forces it.
  * All kernels give the same bytes.
  */
-export function erasureKernel(outputs = 4): string {
-  return addon.erasureKernel(outputs);
+export function erasureKernel(k = 8, m = 4): string {
+  return addon.erasureKernel(k, m);
 }

@@ -59,9 +59,9 @@ function argument(choices: Choices, depth = 0): unknown {
 export const argumentsOfAddon: FuzzTarget = {
   name: 'addon arguments',
   seeds: [
-    // encode(2, 1, 16, [views], [views]) and erasureKernel(3), as the choices below read them.
+    // encode(2, 1, 16, [views], [views]) and erasureKernel(3, 1), as the choices below read them.
     Buffer.from([0, 0, 2, 0, 1, 0, 6, 8, 2, 5, 0, 16, 5, 16, 16, 8, 1, 5, 32, 16]),
-    Buffer.from([6, 0, 3]),
+    Buffer.from([6, 0, 3, 0, 1]),
   ],
   run(input) {
     const choices = new Choices(input)
