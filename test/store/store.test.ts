@@ -160,6 +160,61 @@ test('a command that was certainly not proposed takes its shards back; an unknow
   assert.deepEqual(await get(sim, 'a'), body)
 })
 
+test('a PUT whose answer was lost and whose object was replaced meanwhile is told that it was applied, once', async () => {
+  const sim = await start({ workers: 2, unknownRetryMs: [0] })
+  const request = { bucket, ownerId: 'o', attributes: PLAIN }
+  const bodies = [randomBody(sim.random, 5000), randomBody(sim.random, 6000)] as const
+  let answers = 0
+  sim.metadata.loseAnswer = (command) => command.kind === 'putObject' && answers++ === 0
+  let resume: () => void = () => undefined
+  const held = new Promise<void>((holding) => {
+    let attempts = 0
+    sim.metadata.before = (command) => {
+      if (command.kind !== 'putObject' || ++attempts !== 2) return
+      holding()
+      return new Promise<void>((resolve) => { resume = resolve })
+    }
+  })
+  const first = sim.store.putObject({ ...request, key: 'a', body: new TestBody(bodies[0]) })
+  await sim.run(held)
+  const other = sim.workers[1] ?? assert.fail()
+  await sim.run(other.store.putObject({ ...request, key: 'a', body: new TestBody(bodies[1]) }))
+  await sim.runJob(sim.background.collector)
+  assert.equal(sim.reader.counts().garbage, 1, 'what the retry is judged by is kept')
+  resume()
+  assert.equal((await sim.run(first)).etag, md5Hex(bodies[0]))
+  assert.deepEqual(await get(sim, 'a'), bodies[1])
+  await sim.runJob(sim.background.collector)
+  assert.equal(sim.reader.counts().garbage, 0)
+  assert.equal(sim.shards(1).size, 1)
+  assert.equal(sim.board.oldest(), Infinity)
+})
+
+test('a PUT that was refused, and whose refusal was lost, is unknown; without a lost one it is refused as such', async () => {
+  const sim = await start({ workers: 2, unknownRetryMs: [0, 0] })
+  const body = randomBody(sim.random, 5000)
+  const request = { bucket, ownerId: 'o', attributes: PLAIN }
+  let lose = 0
+  let quick = false
+  sim.metadata.before = async (command) => {
+    if (command.kind !== 'putObject' || command.condition === undefined || quick) return
+    quick = true
+    await sim.workers[1]?.store.putObject({ ...request, key: 'a', body: new TestBody(body) })
+  }
+  sim.metadata.loseAnswer = (command) => command.kind === 'putObject' && command.condition !== undefined && lose-- > 0
+  const slow = (key: string): Promise<unknown> =>
+    sim.run(sim.store.putObject({ ...request, key, body: new TestBody(body), condition: { ifNoneMatch: '*' } }))
+  lose = 1
+  await assert.rejects(slow('a'), fails('InternalError'))
+  lose = 1
+  await slow('b')
+  quick = false
+  await sim.run(sim.store.deleteObject(bucket, 'a'))
+  await assert.rejects(slow('a'), fails('PreconditionFailed'))
+  await sim.runJob(sim.background.collector)
+  assert.equal(sim.shards(1).size, 2)
+})
+
 test('a writer paused for longer than any grace time between shards and command is refused and swept', async () => {
   const sim = await start({ workers: 2, epochIds: 1 })
   let resume: () => void = () => undefined

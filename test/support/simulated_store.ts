@@ -51,6 +51,8 @@ export interface SimulatedStoreOptions {
   threshold?: number
   /** 'local': the real engine, with m+1 copies on the drives. */
   engine?: 'simulated' | 'local'
+  /** Waits between attempts to learn an unknown outcome. */
+  unknownRetryMs?: readonly number[]
 }
 
 export interface SimulatedWorker {
@@ -95,6 +97,7 @@ export class SimulatedStore {
       epochIds: 1_000_000,
       threshold: 2 ** 18,
       engine: 'simulated',
+      unknownRetryMs: [],
       ...options,
       background: {
         collector: { graceMs: 0 },
@@ -381,7 +384,7 @@ export class SimulatedStore {
       placement: new WeightedPlacement(targets, 101),
       limits: this.options.limits,
       now: this.wallMs,
-      unknownRetryMs: [],
+      unknownRetryMs: this.options.unknownRetryMs,
       onError: report,
     })
     this.board.claim(slot)

@@ -3,8 +3,8 @@
  * travel in the command; preconditions are checked in `apply`, which returns a typed result. Applying the same
  * commands to the same state gives the same bytes on every copy.
  *
- * Every command has a request id; a request id that was applied before (within the kept window) answers with the
- * first result and changes nothing.
+ * Commands have a request id, but for those that bring a part, whose data id does as well. A request id that was
+ * applied before (within the kept window) answers with the first result and changes nothing.
  *
  * Heal intents: a part whose `location.drives` names no drive (0) for some shards is queued for healing, with those
  * shards, in the transaction that gives it its owner (putObject, putPart). A part that stops being referenced takes its

@@ -85,6 +85,8 @@ export interface MetadataReader {
   owner(set: number, dataId: Uint8Array): DataOwner | undefined
   /** 'garbage' while a data id waits to be collected; 'unknown' when nothing owns it and nothing will collect it. */
   dataState(set: number, dataId: Uint8Array): 'owned' | 'garbage' | 'unknown'
+  /** Whether a command that carried this data id took effect; false too once it was replaced and collected. */
+  wasOwned(set: number, dataId: Uint8Array): boolean
   /** Reverse records of a set after a data id, ordered by data id. */
   owners(set: number, after: Uint8Array | undefined, limit: number): DataOwner[]
   /** Oldest first. */

@@ -4,6 +4,7 @@
  */
 import { PlacementTable } from '../layout/table.js'
 import { readApplied } from './apply/apply.js'
+import { NO_BUCKET } from './apply/data_ids.js'
 import type { GarbageRecord, OwnerRecord } from './apply/data_ids.js'
 import { readSlots } from './apply/layout.js'
 import { readCollectionEnabled, readTotals } from './apply/transaction.js'
@@ -125,6 +126,11 @@ export abstract class ViewReader implements MetadataReader {
     const record = this.#get<OwnerRecord>(keys.ownerKey(set, dataId))
     if (record === undefined) return 'unknown'
     return record.garbage === true ? 'garbage' : 'owned'
+  }
+
+  wasOwned(set: number, dataId: Uint8Array): boolean {
+    const bucketId = this.#get<OwnerRecord>(keys.ownerKey(set, dataId))?.bucketId
+    return bucketId !== undefined && bucketId !== NO_BUCKET
   }
 
   owners(set: number, after: Uint8Array | undefined, limit: number): DataOwner[] {

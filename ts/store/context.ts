@@ -191,10 +191,18 @@ export class StoreContext {
    */
   async propose(command: Command): Promise<CommandResult> {
     const requestId = randomBytes(16).toString('hex')
+    return (await this.attempt(() => this.metadata.propose(command, requestId))).result
+  }
+
+  /**
+   * Proposes until there is a result, as `propose` does; `again`: an attempt before it may have been applied. What is
+   * proposed must have its effect once, however often it comes.
+   */
+  async attempt(proposal: () => Promise<CommandResult>): Promise<{ result: CommandResult; again: boolean }> {
     let unknown: MetadataError | undefined
     for (let attempt = 0; ; attempt++) {
       try {
-        return await this.metadata.propose(command, requestId)
+        return { result: await proposal(), again: unknown !== undefined }
       } catch (error) {
         if (!(error instanceof MetadataError)) throw error
         // 'corrupt' says nothing of the command's fate.
@@ -246,7 +254,9 @@ export function refusalError(
   fields: Readonly<Record<string, string>> = {},
 ): S3Error {
   const code = (retried.includes(refusal) ? 'ServiceUnavailable' : refusal) as S3ErrorCode
-  return new S3Error(code, code === 'ServiceUnavailable' ? 'Please retry.' : detail, fields)
+  // A detail that only repeats a field says less than S3's own message.
+  const said = Object.values(fields).includes(detail) ? '' : detail
+  return new S3Error(code, code === 'ServiceUnavailable' ? 'Please retry.' : said, fields)
 }
 
 /** A key that cannot exist is never looked up. */

@@ -36,14 +36,20 @@ export async function createUpload(context: StoreContext, request: CreateUpload)
   return { ...fields, initiatedMs: nowMs }
 }
 
-/** NoSuchBucket, NoSuchUpload (also for a completed one). */
-export function upload(context: StoreContext, bucketName: string, key: string, uploadId: string): UploadRecord {
+/** NoSuchBucket, NoSuchUpload (also for a completed one, unless these are asked for too). */
+export function upload(
+  context: StoreContext,
+  bucketName: string,
+  key: string,
+  uploadId: string,
+  completedToo = false,
+): UploadRecord {
   return context.look((reader) => {
     const bucket = context.bucketIn(reader, bucketName)
     // Shapes that no upload has are not looked up.
     const possible = UPLOAD_ID_SHAPE.test(uploadId) && isKey(key)
     const record = possible ? reader.upload(bucket.id, key, uploadId) : undefined
-    if (record === undefined || record.completed !== undefined) throw noSuchUpload(uploadId)
+    if (record === undefined || (record.completed !== undefined && !completedToo)) throw noSuchUpload(uploadId)
     return record
   })
 }

@@ -171,7 +171,7 @@ export interface ObjectStore {
   completeUpload(request: CompleteUpload): Promise<PutResult>
   abortUpload(bucket: string, key: string, uploadId: string): Promise<void>
   /** NoSuchUpload when absent or completed. */
-  upload(bucket: string, key: string, uploadId: string): UploadRecord
+  upload(bucket: string, key: string, uploadId: string, completedToo?: boolean): UploadRecord
   listUploads(bucket: string, query: Omit<UploadListQuery, 'bucketId'>): UploadListPage
   listParts(bucket: string, key: string, uploadId: string, after: number, limit: number): UploadPartRecord[]
 }

@@ -8,6 +8,7 @@ import { toHex } from './digests.js'
 import { S3Error } from './errors.js'
 import { checkKey, isKey } from './names.js'
 import type { DeleteResult, PutObject, PutResult } from './object_store.js'
+import type { PartCommand } from './part_command.js'
 import { storePart, type StoredPart } from './writing.js'
 
 /** In buckets without versioning every object has this version id. */
@@ -59,7 +60,7 @@ export async function putObject(context: StoreContext, request: PutObject): Prom
   return result
 }
 
-function putCommand(request: PutObject, bucketId: number, modifiedMs: number, stored: StoredPart): Command {
+function putCommand(request: PutObject, bucketId: number, modifiedMs: number, stored: StoredPart): PartCommand {
   return {
     kind: 'putObject',
     bucketId,

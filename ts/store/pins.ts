@@ -166,6 +166,20 @@ export class Pins {
     return undefined
   }
 
+  /**
+   * Keeps what becomes garbage from here on from being collected, until it is released; no snapshot is touched. In the
+   * proof above this is r1 and r2: a command proposed afterwards has a position g > p, and > c when c2 came before r2.
+   */
+  hold(reader: Positions): () => void {
+    const position = reader.publishedPosition
+    this.#add(position)
+    let released = false
+    return () => {
+      if (!released) this.#remove(position)
+      released = true
+    }
+  }
+
   #add(position: number): void {
     const count = this.#open.get(position) ?? 0
     this.#open.set(position, count + 1)

@@ -83,8 +83,8 @@ export class Store implements api.ObjectStore {
     return multipart.abortUpload(this.#context, bucket, key, uploadId)
   }
 
-  upload(bucket: string, key: string, uploadId: string): UploadRecord {
-    return multipart.upload(this.#context, bucket, key, uploadId)
+  upload(bucket: string, key: string, uploadId: string, completedToo = false): UploadRecord {
+    return multipart.upload(this.#context, bucket, key, uploadId, completedToo)
   }
 
   listUploads(bucket: string, query: Omit<UploadListQuery, 'bucketId'>): UploadListPage {

@@ -9,12 +9,14 @@
  * - the outcome is unknown: left alone, the collector finds out.
  */
 import { ErasureError, type ErasureSet, type PartLocation } from '../erasure/erasure_set.js'
-import type { Command, CommandValue } from '../meta/command.js'
+import type { CommandValue } from '../meta/command.js'
 import { MetadataError } from '../meta/engine.js'
 import type { ObjectAttributes, PartRecord } from '../meta/schema.js'
 import { OutcomeUnknown, refusalError, unavailable, type StoreContext } from './context.js'
 import type { DataIdLease } from './data_ids.js'
 import { S3Error } from './errors.js'
+import { proposePart } from './part_command.js'
+import type { PartCommand } from './part_command.js'
 import { WHOLE_BODY } from './object_store.js'
 import type { BodyDigests, BodySource } from './object_store.js'
 
@@ -45,7 +47,7 @@ export interface StoredPart {
 export async function storePart(
   context: StoreContext,
   request: PartToStore,
-  command: (stored: StoredPart) => Command,
+  command: (stored: StoredPart) => PartCommand,
   fields: Readonly<Record<string, string>>,
 ): Promise<{ stored: StoredPart; value: CommandValue }> {
   const { body } = request
@@ -167,7 +169,7 @@ function writeError(context: StoreContext, error: unknown): unknown {
 
 async function commitPart(
   context: StoreContext,
-  command: Command,
+  command: PartCommand,
   lease: DataIdLease,
   set: ErasureSet,
   location: PartLocation,
@@ -175,7 +177,7 @@ async function commitPart(
 ): Promise<CommandValue> {
   let result
   try {
-    result = await context.propose(command)
+    result = await proposePart(context, command, location)
   } catch (error) {
     // S3Errors other than OutcomeUnknown say that nothing was proposed; of anything else nothing is known.
     if (error instanceof S3Error && !(error instanceof OutcomeUnknown)) {

@@ -172,3 +172,18 @@ test('a signed body needs the signature of its trailers', async () => {
   const forged = Buffer.from(body.toString('latin1').replace('AAAAAA==', 'AAAAAB=='), 'latin1')
   assert.equal(await code(readAll(decoder(forged, [9], 5, { signed: true, trailers }))), 'SignatureDoesNotMatch')
 })
+
+test('a bare line feed behind a trailer and an empty line more, as minio-go writes them, are accepted', async () => {
+  const trailers: [string, string][] = [['x-amz-checksum-crc32', 'AAAAAA==']]
+  for (const signed of [true, false]) {
+    const usual = encode([Buffer.from('hello')], signed, trailers).toString('latin1')
+    const odd = signed ? usual.replace('A==\r\n', 'A==\n\r\n') : usual.replace('A==\r\n', 'A==\n') + '\r\n'
+    for (const size of [1, 1000]) {
+      const decoding = decoder(Buffer.from(odd, 'latin1'), [size], 5, { signed, trailers })
+      assert.equal((await readAll(decoding)).toString(), 'hello')
+      assert.deepEqual([...decoding.trailers], trailers)
+      const twice = Buffer.from(odd + '\r\n\r\n', 'latin1')
+      assert.equal(await code(readAll(decoder(twice, [size], 5, { signed, trailers }))), 'InvalidRequest')
+    }
+  }
+})

@@ -234,6 +234,14 @@ test('what is not HTTP, or too much of it, is refused', async () => {
   assert.equal(codeOf(await rawRequest(server.port, patch.text)), 'MethodNotAllowed')
 })
 
+test('a POST form hears that there are none, and an empty ACL asks for nothing', async () => {
+  const form = 'POST /bucket HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n'
+    + 'content-type: multipart/form-data; boundary=x\r\n\r\n--x-'
+  assert.equal(codeOf(await rawRequest(server.port, form)), 'NotImplemented')
+  const acl = signedHead('PUT', '/empty-acl', { headers: { 'x-amz-acl': '', 'content-length': '0' } })
+  assert.equal((await rawRequest(server.port, acl.text)).status, 200)
+})
+
 test('XML bodies are bounded and strict', async () => {
   const post = (body: string, headers: Record<string, string> = {}) => {
     const head = signedHead('POST', '/bucket?delete', {

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { createHash, randomBytes } from 'node:crypto'
 import { Readable } from 'node:stream'
 import { after, before, test } from 'node:test'
+import { crc32 } from 'node:zlib'
 import {
   AbortMultipartUploadCommand, type ChecksumAlgorithm, type CompletedPart, CompleteMultipartUploadCommand,
   CreateBucketCommand, CreateMultipartUploadCommand, GetObjectCommand, HeadObjectCommand, ListMultipartUploadsCommand,
@@ -198,6 +199,24 @@ test('checksums that lie or do not fit are refused', async () => {
   assert.equal(await refusal(complete('full', full, [only], lie)), 'BadDigest')
   const truth = { ChecksumType: 'FULL_OBJECT', ChecksumCRC32: only.ChecksumCRC32 }
   await complete('full', full, [only], truth)
+})
+
+test('a checksum of checksums given at completion without a number of parts is that of the upload', async () => {
+  for (const ChecksumAlgorithm of ['CRC32', 'SHA256'] as const) {
+    const id = await create('bare', { ChecksumAlgorithm })
+    const first = await part('bare', id, 1, randomBytes(MIN_PART), { ChecksumAlgorithm })
+    const last = await part('bare', id, 2, Buffer.from('last'), { ChecksumAlgorithm })
+    const sums = [first, last].map((sum) => Buffer.from(sum[`Checksum${ChecksumAlgorithm}`] ?? '', 'base64'))
+    const value = Buffer.alloc(ChecksumAlgorithm === 'CRC32' ? 4 : 32)
+    if (ChecksumAlgorithm === 'CRC32') value.writeUInt32BE(crc32(Buffer.concat(sums)))
+    else createHash('sha256').update(Buffer.concat(sums)).digest().copy(value)
+    const given = { [`Checksum${ChecksumAlgorithm}`]: value.toString('base64') }
+    const lie = { [`Checksum${ChecksumAlgorithm}`]: Buffer.alloc(value.length).toString('base64') }
+    assert.equal(await refusal(complete('bare', id, [first, last], lie)), 'BadDigest')
+    const completed = await complete('bare', id, [first, last], given)
+    assert.equal(completed[`Checksum${ChecksumAlgorithm}`], `${value.toString('base64')}-2`)
+    assert.equal((await complete('bare', id, [first, last], given)).ETag, completed.ETag)
+  }
 })
 
 test('parts copied from other objects', async () => {

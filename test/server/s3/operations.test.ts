@@ -4,7 +4,8 @@ import { createHash, randomBytes } from 'node:crypto'
 import { after, before, test } from 'node:test'
 import {
   CopyObjectCommand, CreateBucketCommand, DeleteBucketCommand, DeleteObjectCommand, DeleteObjectsCommand,
-  GetBucketAclCommand, GetBucketLocationCommand, GetObjectCommand, HeadBucketCommand, HeadObjectCommand,
+  GetBucketAclCommand, GetBucketLocationCommand, GetBucketVersioningCommand, GetObjectCommand, HeadBucketCommand,
+  HeadObjectCommand,
   ListBucketsCommand, PutObjectCommand, type S3Client, S3ServiceException,
 } from '@aws-sdk/client-s3'
 import { OWNER, S3TestServer } from './support/s3_server.js'
@@ -46,8 +47,9 @@ async function get(Key: string, more: object = {}): Promise<Buffer> {
 
 test('buckets: create, head, list, location, delete', async () => {
   await client.send(new CreateBucketCommand({ Bucket: 'other.bucket-1' }))
-  assert.equal((await refusal(client.send(new CreateBucketCommand({ Bucket: 'other.bucket-1' })))).name,
-    'BucketAlreadyOwnedByYou')
+  const again = await refusal(client.send(new CreateBucketCommand({ Bucket: 'other.bucket-1' })))
+  assert.equal(again.name, 'BucketAlreadyOwnedByYou')
+  assert.match(again.message, /^Your previous request /)
   const head = await client.send(new HeadBucketCommand({ Bucket: 'other.bucket-1' }))
   assert.equal(head.BucketRegion, 'us-east-1')
   const { Buckets, Owner } = await client.send(new ListBucketsCommand({}))
@@ -67,6 +69,10 @@ test('buckets: create, head, list, location, delete', async () => {
   assert.equal(gone.$metadata.httpStatusCode, 404)
   assert.equal((await refusal(client.send(new DeleteBucketCommand({ Bucket: 'other.bucket-1' })))).name, 'NoSuchBucket')
   assert.equal((await refusal(client.send(new CreateBucketCommand({ Bucket: 'Bad_Name' })))).name, 'InvalidBucketName')
+  const versioning = await client.send(new GetBucketVersioningCommand({ Bucket: 'bucket' }))
+  assert.equal(versioning.Status, undefined)
+  const none = client.send(new GetBucketVersioningCommand({ Bucket: 'other.bucket-1' }))
+  assert.equal((await refusal(none)).name, 'NoSuchBucket')
   const wrong = new CreateBucketCommand({
     Bucket: 'third', CreateBucketConfiguration: { LocationConstraint: 'eu-west-1' } })
   assert.equal((await refusal(client.send(wrong))).name, 'IllegalLocationConstraintException')

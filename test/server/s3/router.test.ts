@@ -22,7 +22,8 @@ test('every request finds its operation', () => {
   const cases: [string, string][] = [
     ['GET /', 'ListBuckets'], ['GET /?x-id=ListBuckets', 'ListBuckets'], ['PUT /b', 'CreateBucket'],
     ['PUT /b/', 'CreateBucket'], ['HEAD /b', 'HeadBucket'], ['DELETE /b', 'DeleteBucket'],
-    ['GET /b?location', 'GetBucketLocation'], ['GET /b', 'ListObjects'], ['GET /b?prefix=x', 'ListObjects'],
+    ['GET /b?location', 'GetBucketLocation'], ['GET /b?versioning', 'GetBucketVersioning'],
+    ['GET /b', 'ListObjects'], ['GET /b?prefix=x', 'ListObjects'],
     ['GET /b/?list-type=2', 'ListObjectsV2'], ['GET /b?uploads', 'ListMultipartUploads'],
     ['POST /b?delete', 'DeleteObjects'], ['GET /b/k', 'GetObject'], ['GET /b/k?partNumber=1', 'GetObject'],
     ['GET /b//', 'GetObject'], ['HEAD /b/k/', 'HeadObject'], ['PUT /b/k', 'PutObject'], ['DELETE /b/k', 'DeleteObject'],
@@ -34,12 +35,13 @@ test('every request finds its operation', () => {
     ['GET /b?acl&policy', 'InvalidArgument'], ['POST /b', 'NotImplemented'],
   ]
   for (const [line, name] of cases) assert.equal(routed(line), name, line)
+  for (const line of ['PUT /b?versioning', 'GET /b/k?versioning']) assert.equal(routed(line), 'NotImplemented', line)
   assert.equal(routed('PUT /b/k', true), 'CopyObject')
   assert.equal(routed('PUT /b/k?partNumber=1&uploadId=x', true), 'UploadPartCopy')
 })
 
 test('a sub-resource is never taken for the plain operation', () => {
-  const subs = ['acl', 'tagging', 'versioning', 'versions', 'policy', 'lifecycle', 'cors', 'encryption', 'retention',
+  const subs = ['acl', 'tagging', 'versions', 'policy', 'lifecycle', 'cors', 'encryption', 'retention',
     'legal-hold', 'object-lock', 'website', 'torrent', 'attributes', 'restore', 'select', 'replication', 'notification']
   for (const sub of subs) {
     for (const method of ['GET', 'PUT', 'DELETE', 'HEAD', 'POST']) {

@@ -11,6 +11,9 @@ import type { HealEntry, WriterEpochRecord } from '../schema.js'
 import { refuse } from './context.js'
 import type { Context } from './context.js'
 
+/** In place of a bucket: nobody ever owned the data id, since the command that carried it was refused. */
+export const NO_BUCKET = 0
+
 /** Whose a data id is; uploadId '' for a part that is a whole object. */
 export interface OwnerRecord {
   bucketId: number
@@ -71,7 +74,7 @@ export function disown(context: Context, location: PartLocation): void {
 export function discard(context: Context, location: PartLocation): void {
   if (location.dataId.length !== 16) return
   if (context.tx.get(ownerKey(location.set, location.dataId)) !== undefined) return
-  queue(context, location, { bucketId: 0, key: '', uploadId: '', partNumber: 0 })
+  queue(context, location, { bucketId: NO_BUCKET, key: '', uploadId: '', partNumber: 0 })
   context.tx.addTotals({ garbage: 1 })
 }
 

@@ -6,6 +6,9 @@
  *   [<name>:<value>\r\n ... [x-amz-trailer-signature:<64 hex>\r\n]]
  *   \r\n
  *
+ * minio-go ends a trailing header with a bare \n, and writes one \r\n more: in front of the trailer's signature, or,
+ * where chunks are not signed, at the end. Both are accepted.
+ *
  * Data is handed on before the signature of its chunk is known; the decoder fails before its end when any
  * signature, length or trailer is wrong, so nothing of a bad body is ever committed.
  *
@@ -163,6 +166,7 @@ export class ChunkedDecoder implements PieceSource {
       if (line !== undefined && line !== '') throw broken()
     } else {
       await this.#readTrailers(this.#options.trailers)
+      if (await this.#fill() && await this.#line(2, false) !== '') throw broken()
     }
     if (await this.#fill()) throw broken()
     this.#done = true
@@ -171,8 +175,13 @@ export class ChunkedDecoder implements PieceSource {
   async #readTrailers(announced: readonly string[]): Promise<void> {
     let left = MAX_TRAILER_BYTES
     let signature: string | undefined
+    let blanks = this.#options.signatures === undefined ? 0 : 1
     for (;;) {
       const line = await this.#line(left, true)
+      if (line === '' && signature === undefined && blanks > 0) {
+        blanks -= 1
+        continue
+      }
       if (line === undefined || line === '') break
       left -= line.length + 1
       const colon = line.indexOf(':')

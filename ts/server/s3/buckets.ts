@@ -1,4 +1,4 @@
-/** ListBuckets, CreateBucket, HeadBucket, DeleteBucket, GetBucketLocation. */
+/** ListBuckets, CreateBucket, HeadBucket, DeleteBucket, GetBucketLocation, GetBucketVersioning. */
 import { S3Error } from '../../store/errors.js'
 import type { Exchange } from './exchange.js'
 import { readToken, writeToken } from './list_tokens.js'
@@ -62,6 +62,12 @@ export async function deleteBucket(exchange: Exchange): Promise<void> {
 export function getBucketLocation(exchange: Exchange): void {
   const { region } = exchange.options.store.bucket(exchange.bucket)
   exchange.sendXml({ xml: rootText('LocationConstraint', region === DEFAULT_REGION ? '' : region) })
+}
+
+/** No bucket has versions, and S3 says so with an empty document; clients ask before they purge. */
+export function getBucketVersioning(exchange: Exchange): void {
+  exchange.options.store.bucket(exchange.bucket)
+  exchange.sendXml({ xml: document('VersioningConfiguration', '') })
 }
 
 /** A document whose root holds only text. */

@@ -20,7 +20,7 @@ import { parseTarget } from '../auth/target.js'
 import { Exchange, type WorkerLoad, rawError } from './exchange.js'
 import { refuseUnsupportedHeaders } from './headers.js'
 import type { S3Limits, S3Options } from './options.js'
-import { address, checkAddress, route } from './router.js'
+import { address, checkAddress, refuseForm, route } from './router.js'
 
 export type { S3Limits, S3Logger, S3Metrics, S3Options, RequestSummary } from './options.js'
 export { DEFAULT_S3_LIMITS } from './options.js'
@@ -85,6 +85,7 @@ async function serve(
     const at = address(exchange.header('host') ?? '', exchange.target.path, options.domains)
     exchange.bucket = at.bucket
     exchange.key = at.key
+    refuseForm(exchange.method, at, exchange.header('content-type'))
     exchange.verified = verifier.verify({
       method: exchange.method, target: exchange.target, headers: exchange.headers,
       // Clients that do not know the region ask for it in the one that all of S3 began in.

@@ -26,7 +26,7 @@ const REFUSED: readonly (readonly [RegExp, readonly string[]])[] = [
   [/^x-amz-tagging$/, ['']],
   [/^x-amz-tagging-directive$/, ['COPY']],
   [/^x-amz-website-redirect-location$/, ['']],
-  [/^x-amz-acl$/, ['private', 'bucket-owner-full-control', 'bucket-owner-read']],
+  [/^x-amz-acl$/, ['', 'private', 'bucket-owner-full-control', 'bucket-owner-read']],
   [/^x-amz-object-ownership$/, ['BucketOwnerEnforced']],
   [/^x-amz-write-offset-bytes$/, []],
   [/^x-amz-if-match-/, []],

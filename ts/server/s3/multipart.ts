@@ -79,8 +79,11 @@ export async function uploadPart(exchange: Exchange): Promise<void> {
   exchange.sendEmpty(200, { ETag: quoted(Buffer.from(part.md5).toString('hex')), ...checksum })
 }
 
-/** The checksum of the whole object that the client expects, from the headers. */
-function expectedChecksum(exchange: Exchange): Checksum | undefined {
+/**
+ * The checksum of the whole object that the client expects, from the headers. Its type is what the client says; a
+ * number of parts behind the value says COMPOSITE; else it is of the upload's type.
+ */
+function expectedChecksum(exchange: Exchange, upload: UploadRecord | undefined): Checksum | undefined {
   let checksum: Checksum | undefined
   const asked = checksumType(exchange)
   for (const algorithm of CHECKSUM_ALGORITHMS) {
@@ -91,16 +94,16 @@ function expectedChecksum(exchange: Exchange): Checksum | undefined {
     if (value === undefined || checksum !== undefined) {
       throw new S3Error('InvalidRequest', `Value for ${checksumHeader(algorithm)} header is invalid.`)
     }
-    const type = asked ?? (composite === null ? 'FULL_OBJECT' : 'COMPOSITE')
+    const type = asked ?? (composite === null ? upload?.checksumType ?? 'FULL_OBJECT' : 'COMPOSITE')
     checksum = { algorithm, type, value }
   }
   return checksum
 }
 
-/** The upload while it is open; undefined when it was completed and this is a retry, which the store answers. */
-function openUpload(exchange: Exchange): UploadRecord | undefined {
+/** The upload, also a completed one: a retry of its completion says the same. The store answers for an unknown one. */
+function knownUpload(exchange: Exchange): UploadRecord | undefined {
   try {
-    return exchange.options.store.upload(exchange.bucket, exchange.key, uploadId(exchange))
+    return exchange.options.store.upload(exchange.bucket, exchange.key, uploadId(exchange), true)
   } catch (error) {
     if (error instanceof S3Error && error.code === 'NoSuchUpload') return undefined
     throw error
@@ -135,9 +138,9 @@ function expectedSize(exchange: Exchange): number | undefined {
 export async function completeMultipartUpload(exchange: Exchange): Promise<void> {
   const { options, bucket, key } = exchange
   const condition = writeCondition(exchange)
-  const checksum = expectedChecksum(exchange)
+  const upload = knownUpload(exchange)
+  const checksum = expectedChecksum(exchange, upload)
   const size = expectedSize(exchange)
-  const upload = openUpload(exchange)
   const body = await exchange.readXmlBody(true)
   if (body === undefined) throw malformedXml()
   const parts = completeRequest(body.root)

@@ -10,7 +10,9 @@
 import { S3Error } from '../../store/errors.js'
 import { checkBucketName, checkKey } from '../../store/names.js'
 import type { QueryParameter } from '../auth/target.js'
-import { createBucket, deleteBucket, getBucketLocation, headBucket, listBuckets } from './buckets.js'
+import {
+  createBucket, deleteBucket, getBucketLocation, getBucketVersioning, headBucket, listBuckets,
+} from './buckets.js'
 import { copyObject, uploadPartCopy } from './copy.js'
 import { deleteObject, deleteObjects } from './delete.js'
 import type { Exchange } from './exchange.js'
@@ -40,6 +42,7 @@ export type OperationName =
   | 'HeadBucket'
   | 'DeleteBucket'
   | 'GetBucketLocation'
+  | 'GetBucketVersioning'
   | 'ListObjects'
   | 'ListObjectsV2'
   | 'ListMultipartUploads'
@@ -62,6 +65,7 @@ const OPERATIONS: Readonly<Record<OperationName, Operation['run']>> = {
   HeadBucket: headBucket,
   DeleteBucket: deleteBucket,
   GetBucketLocation: getBucketLocation,
+  GetBucketVersioning: getBucketVersioning,
   ListObjects: listObjects,
   ListObjectsV2: listObjectsV2,
   ListMultipartUploads: listMultipartUploads,
@@ -128,6 +132,7 @@ function bucketOperation(method: string, query: ReadonlyMap<string, string>, sub
   switch (method) {
     case 'GET': {
       if (sub === 'location') return 'GetBucketLocation'
+      if (sub === 'versioning') return 'GetBucketVersioning'
       if (sub === 'uploads') return 'ListMultipartUploads'
       if (sub !== undefined) throw notImplemented(sub)
       const type = query.get('list-type')
@@ -178,6 +183,16 @@ function objectOperation(
       }
       return copies ? 'CopyObject' : 'PutObject'
     default: throw notAllowed(method, 'OBJECT', 'GET, HEAD, PUT, DELETE')
+  }
+}
+
+/**
+ * A browser's form carries its signature among its fields, where nothing looks for it: without this it would be told
+ * that access is denied. Throws NotImplemented.
+ */
+export function refuseForm(method: string, at: Address, contentType: string | undefined): void {
+  if (method === 'POST' && at.key === '' && /^multipart\/form-data\b/i.test(contentType?.trim() ?? '')) {
+    throw new S3Error('NotImplemented', 'Uploads by POST form are not implemented. Use a presigned URL for PUT.')
   }
 }
 
