@@ -1,7 +1,7 @@
 /**
- * One bit of a segment or hint flipped before, during or after a compaction: of the segments compacted, of the one they
- * are copied into, and of their hints. In the same process, and in one that starts when the bit has just flipped or when
- * the compaction has ended.
+ * One bit of a segment or hint flipped before, during or after a compaction: of the segments compacted, of the one
+ * they are copied into, and of their hints. In the same process, and in one that starts when the bit has just flipped
+ * or when the compaction has ended.
  *
  * What must hold: a shard reads as its bytes, or the read says that it is damaged. A flip costs one shard at most. What
  * was deleted stays so. What was hit can be healed, and then compaction ends and leaves nothing behind.
@@ -114,7 +114,9 @@ async function survey(world: World): Promise<Map<string, 'read' | 'missing' | 'c
 }
 
 /** Checks it against the model; gives the shards that need a heal, and those that need a delete once more. */
-async function judge(world: World, flip: Flip, cut: boolean, what: string): Promise<{ hurt: string[]; back: string[] }> {
+async function judge(
+  world: World, flip: Flip, cut: boolean, what: string,
+): Promise<{ hurt: string[]; back: string[] }> {
   const found = await survey(world)
   const hurt = world.ids('live').filter((id) => found.get(id) !== 'read')
   const back = world.ids('dead').filter((id) => found.get(id) !== 'missing')
