@@ -308,8 +308,9 @@ describe('native DriveIo', () => {
     assert.equal(io.readNow(file, 5001, into), false, 'beyond the end')
     assert.equal(other.readNow(file, 0, into), false, 'the file of another client')
     assert.equal(io.readNow(file + 1000, 0, into), false, 'no file')
-    const [gone] = await io.run([{ op: 'dropCache', file }])
-    if (gone === 1) assert.equal(io.readNow(file, 0, into), false, 'not cached')
+    await io.run([{ op: 'dropCache', file }])
+    // Asking for what is not cached may make the kernel fetch it, so that a moment later it is.
+    if (io.readNow(file, 0, into)) assert.deepEqual(into, written.slice(0, 5000))
     assert.equal((await io.run([{ op: 'read', file, offset: 0, into }]))[0], 5000)
     assert.deepEqual(into, written.slice(0, 5000))
     const [direct] = await io.run([{ op: 'open', path: 'x', mode: 'read', direct: true }]).catch(() => [undefined])
