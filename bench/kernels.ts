@@ -76,7 +76,6 @@ export function kernelRatios({ results, grid }: KernelFigures): Record<string, n
     'decode 8+4, 4 lost, to encode 8+4': leastOf(grid, '8+4, L2: to encode', '8+4, out of L2: to encode'),
     'encode 8+4 to memcpy': quotient(best['encode 8+4'], best['memcpy']),
     'seal 8+4 to encode and checksums apart': quotient(best[sealed('8+4')], best[apart('8+4')]),
-    'seal 8+4 to encode 8+4, which moves the same bytes': quotient(best[sealed('8+4')], best['encode 8+4']),
     ...pipelineRatios(best),
     'MD5 of 16 streams to one OpenSSL stream': quotient(best['MD5, 16 streams'], best['MD5, OpenSSL']),
     'MD5 of one stream to OpenSSL': quotient(best['MD5, 1 stream'], best['MD5, OpenSSL']),

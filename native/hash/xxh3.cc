@@ -75,16 +75,11 @@ struct Sums {
   alignas(64) uint64_t sums[8];
   alignas(64) uint8_t secret[kXxh3Secret];
 
-  explicit Sums(uint64_t seed)
-      : sums{kPrime32[2], kPrime64[0], kPrime64[1], kPrime64[2], kPrime64[3], kPrime32[1], kPrime64[4], kPrime32[0]} {
+  explicit Sums(uint64_t seed) {
+    alignas(64) static constexpr uint64_t kBegin[8] = {kPrime32[2], kPrime64[0], kPrime64[1], kPrime64[2],
+                                                       kPrime64[3], kPrime32[1], kPrime64[4], kPrime32[0]};
     static const SecretWords plain;
-    // The seed is added to every other word of the secret and taken off those between.
-    uint64_t words[kXxh3Secret / 8];
-    for (size_t i = 0; i < kXxh3Secret / 8; i += 2) {
-      words[i] = plain.words[i] + seed;
-      words[i + 1] = plain.words[i + 1] - seed;
-    }
-    std::memcpy(secret, words, sizeof secret);
+    Xxh3BeginAvx512(sums, secret, kBegin, plain.words, seed);
   }
 
   // Everything from the whole block after `done` bytes to the end.

@@ -71,6 +71,16 @@ inline __attribute__((always_inline)) void Blocks(uint64_t* sums, const uint8_t*
 
 }  // namespace
 
+void Xxh3BeginAvx512(uint64_t sums[8], uint8_t secret[kXxh3Secret], const uint64_t begin[8],
+                     const uint64_t plain[kXxh3Secret / 8], uint64_t seed) {
+  const __m512i added = _mm512_set1_epi64(static_cast<long long>(seed));
+  const __m512i change = _mm512_mask_sub_epi64(added, 0xaa, _mm512_setzero_si512(), added);
+  _mm512_storeu_si512(sums, Load(begin));
+  for (size_t i = 0; i < kXxh3Secret / 64; i++) {
+    _mm512_storeu_si512(secret + 64 * i, _mm512_add_epi64(Load(plain + 8 * i), change));
+  }
+}
+
 void Xxh3BlocksAvx512(uint64_t sums[8], const uint8_t secret[kXxh3Secret], const uint8_t* data, size_t blocks,
                       size_t ahead) {
   if (ahead > 0) return Blocks<true>(sums, secret, data, blocks, ahead);

@@ -17,6 +17,12 @@ constexpr size_t kXxh3Stripe = 64;
 constexpr size_t kXxh3Block = 1024;
 constexpr size_t kXxh3Secret = 192;
 
+/// What a long input begins with: `begin` as the sums, and as its secret `plain` with the seed added to every other
+/// word and taken off those between. Needs AVX-512, and writes as widely as the others read: what was written in
+/// small pieces could not be read at once as a whole.
+void Xxh3BeginAvx512(uint64_t sums[8], uint8_t secret[kXxh3Secret], const uint64_t begin[8],
+                     const uint64_t plain[kXxh3Secret / 8], uint64_t seed);
+
 /// Takes in `blocks` whole blocks and scrambles after each. Fetches what lies `ahead` bytes further into the cache on
 /// the way, unless that is 0: addresses behind the input do no harm. Needs AVX-512.
 void Xxh3BlocksAvx512(uint64_t sums[8], const uint8_t secret[kXxh3Secret], const uint8_t* data, size_t blocks,

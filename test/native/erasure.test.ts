@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { addon } from '../../ts/native/addon.js';
 import {
   checksumSize,
   encode,
@@ -10,6 +11,7 @@ import {
   reconstruct,
   sealBlock,
   sealStripe,
+  slabMemory,
   verifyCells,
 } from '../../ts/native/erasure.js';
 import { xxh3_128, xxh3_64 } from '../../ts/native/hash.js';
@@ -179,4 +181,12 @@ test('the same holds with the portable kernel', { skip: process.env['OSTRAKA_CPU
   assert.equal(spawnSync(process.execPath, ['-e', script], { env, encoding: 'utf8' }).stdout.trim(), 'portable');
   const mistaken = { ...env, OSTRAKA_CPU: 'fast' };
   assert.match(spawnSync(process.execPath, ['-e', script], { env: mistaken, encoding: 'utf8' }).stderr, /OSTRAKA_CPU/);
+});
+
+test('the blocks of a slab begin at cache lines', () => {
+  for (const bytes of [17, 4096, 100_000, 3 << 19]) {
+    const slab = slabMemory(bytes);
+    assert.equal(slab.length, bytes);
+    assert.equal(addon.indexPadding(slab.subarray(checksumSize)), 0, 'bytes up to the next line');
+  }
 });

@@ -16,8 +16,9 @@
  *   drive may still be reading it: it is left to the garbage collector and its weight is given back.
  */
 import { CHECKSUM_SIZE } from '../drive/drive.js'
+import { slabMemory } from '../native/erasure.js'
 
-/** Cells start at multiples of this, so that blocks of a slab share no cache line. */
+/** Cells lie at multiples of this apart, so that blocks of a slab share no cache line, and all begin at one. */
 const CELL_ALIGNMENT = 64
 const SMALLEST_SLAB = 4096
 /** Read-ahead gets this part of the budget at most. */
@@ -147,7 +148,7 @@ export class SlabPool {
     const kept = this.#idle.get(weight)?.pop()
     if (kept !== undefined) this.#idleBytes -= weight
     this.#trim()
-    const bytes = kept ?? Buffer.allocUnsafeSlow(weight)
+    const bytes = kept ?? slabMemory(weight)
     return new Slab(bytes, (slab, reusable) => {
       this.#usedBytes -= weight
       if (reusable) this.#keep(slab.bytes)
