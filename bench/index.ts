@@ -29,7 +29,7 @@ function output(command: string, args: readonly string[]): string {
   return stdout
 }
 
-/** Half a minute to two; `quick` leaves ten million entries out and takes some ten seconds. */
+/** Two minutes on a quiet machine; `quick` leaves ten million entries out and takes half a minute. */
 export function run(quick: boolean): Promise<Metrics> {
   output(process.execPath, [join('scripts', 'lib', 'native-bench.mjs')])
   const metrics: Metrics = {}
