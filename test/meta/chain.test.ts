@@ -27,6 +27,7 @@ function without(view: SimulatedView, hidden: string): ViewSnapshot {
   return {
     get: (wanted) => rest.find((entry) => entry.key.equals(wanted))?.value,
     ascend: (from) => rest.filter((entry) => entry.key.compare(from) >= 0),
+    keyFrom: (from) => rest.find((entry) => entry.key.compare(from) >= 0)?.key,
     before: (bound) => below(bound, false)[0],
     lastTwo: (bound) => below(bound, true).slice(0, 2),
   }

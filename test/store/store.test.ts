@@ -160,7 +160,7 @@ test('a command that was certainly not proposed takes its shards back; an unknow
   assert.deepEqual(await get(sim, 'a'), body)
 })
 
-test('a PUT whose answer was lost and whose object was replaced meanwhile is told that it was applied, once', async () => {
+test('a PUT whose answer was lost is told that it was applied, though its object was replaced meanwhile', async () => {
   const sim = await start({ workers: 2, unknownRetryMs: [0] })
   const request = { bucket, ownerId: 'o', attributes: PLAIN }
   const bodies = [randomBody(sim.random, 5000), randomBody(sim.random, 6000)] as const
@@ -190,7 +190,7 @@ test('a PUT whose answer was lost and whose object was replaced meanwhile is tol
   assert.equal(sim.board.oldest(), Infinity)
 })
 
-test('a PUT that was refused, and whose refusal was lost, is unknown; without a lost one it is refused as such', async () => {
+test('a PUT is unknown when its refusal was lost, and refused when none was', async () => {
   const sim = await start({ workers: 2, unknownRetryMs: [0, 0] })
   const body = randomBody(sim.random, 5000)
   const request = { bucket, ownerId: 'o', attributes: PLAIN }

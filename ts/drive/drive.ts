@@ -8,7 +8,7 @@
  * - A shard is immutable once committed; deleting is final.
  */
 
-/** 128 bits: writer epoch u48 big-endian, then 80 random bits. Always 16 bytes. */
+/** 128 bits: writer epoch u48 big-endian, u16 that may be anything, then 64 random bits. Always 16 bytes. */
 export type DataId = Uint8Array
 
 /** A drive's number in its cluster: given once by metadata, never used again for another drive. 1..65535. */

@@ -36,15 +36,16 @@ export interface StateReader {
 /** Two neighbours in the view: no record lies between them. */
 interface Gap {
   before: RawEntry
-  next: RawEntry | undefined
+  /** Key of the record behind, undefined: the end. */
+  next: Buffer | undefined
 }
 
 /** What was found out about a state that does not change meanwhile. */
 interface Memory {
   /** Checked values by key. */
   values: Map<string, Buffer | undefined>
-  /** Proved gaps, by the key before. */
-  gaps: SortedMap<Gap>
+  /** Proved gaps, by the key before; `until` is the key behind. */
+  gaps: SortedMap<Gap & { until: string | undefined }>
 }
 
 /** Every answer checked against checksums and the chain. */
@@ -92,6 +93,8 @@ export class CheckedView implements StateReader {
   }
 
   first(prefix: Buffer): Entry | undefined {
+    const gap = this.#memory && this.#gapAround(prefix.toString('latin1'))
+    if (gap !== undefined && (gap.next === undefined || !hasPrefix(gap.next, prefix))) return undefined
     const to = afterPrefix(prefix)
     const [last, previous] = to === undefined ? [] : this.#view.lastTwo(to)
     // The usual case, one record under the prefix: the record before it names it, so one look at the view proves it.
@@ -103,20 +106,20 @@ export class CheckedView implements StateReader {
       return { key: last.key, payload: payloadOf(last.value) }
     }
     if (to !== undefined && last !== undefined && last.key.compare(prefix) < 0) {
-      this.proveGap(prefix)
+      this.proveGap(prefix, last)
       return undefined
     }
     for (const entry of this.scan(prefix, to)) return entry
     return undefined
   }
 
-  /** Proves that no record has this key; the neighbours that prove it. */
-  proveGap(key: Buffer): Gap {
-    if (this.#memory === undefined) return this.#findGap(key)
+  /** Proves that no record has this key; the neighbours that prove it. `last`: the record before, as the view says. */
+  proveGap(key: Buffer, last?: RawEntry): Gap {
+    if (this.#memory === undefined) return this.#findGap(key, last)
     const known = this.#gapAround(key.toString('latin1'))
     if (known !== undefined) return known
-    const gap = this.#findGap(key)
-    this.#memory.gaps.set(gap.before.key.toString('latin1'), gap)
+    const gap = this.#findGap(key, last)
+    this.#memory.gaps.set(gap.before.key.toString('latin1'), { ...gap, until: gap.next?.toString('latin1') })
     return gap
   }
 
@@ -125,18 +128,17 @@ export class CheckedView implements StateReader {
     const gaps = this.#memory?.gaps
     const at = gaps?.lower(text)
     const gap = at === undefined ? undefined : gaps?.get(at)
-    return gap?.next === undefined || text < gap.next.key.toString('latin1') ? gap : undefined
+    return gap?.until === undefined || text < gap.until ? gap : undefined
   }
 
-  #findGap(key: Buffer): Gap {
-    let next: RawEntry | undefined
-    for (const entry of this.#view.ascend(key)) {
-      checkValue(entry.key, entry.value)
-      next = entry
-      break
-    }
-    if (next?.key.equals(key) === true) throw new MetadataError('corrupt', 'a record is found by scan but not by key')
-    return { before: this.#proveFirst(key, next), next }
+  /** The key behind is proved by the link that names it, whatever its value. */
+  #findGap(key: Buffer, last: RawEntry | undefined): Gap {
+    const next = this.#view.keyFrom(key)
+    if (next?.equals(key) === true) throw new MetadataError('corrupt', 'a record is found by scan but not by key')
+    if (last !== undefined) checkValue(last.key, last.value)
+    const before = last ?? this.before(key)
+    if (!linksTo(before.value, next)) throw broken()
+    return { before, next }
   }
 
   /** The record before `key`, checked. */
@@ -198,11 +200,11 @@ export function linkChanges(
         writes.push({ key, value: encodeValue(key, payload, old.subarray(LINK_OFFSET, LINK_OFFSET + LINK_SIZE)) })
         continue
       }
-      const gap = old === undefined ? checked.proveGap(key) : { before: checked.before(key), next: { key, value: old } }
+      const gap = old === undefined ? checked.proveGap(key) : { before: checked.before(key), next: key }
       if (old === undefined && payload === undefined) continue
-      if (!linksTo(gap.before.value, gap.next?.key)) throw broken()
+      if (!linksTo(gap.before.value, gap.next)) throw broken()
       open = takeBack(writes, gap.before)
-      oldNext = gap.next?.key
+      oldNext = gap.next
     } else if ((oldNext?.equals(key) === true) !== (old !== undefined)) {
       throw broken()
     }

@@ -106,9 +106,25 @@ class LmdbSnapshot implements ViewSnapshot {
     }
   }
 
+  keyFrom(from: Buffer): Buffer | undefined {
+    try {
+      for (const key of this.#db.getKeys({ start: from, ...this.#options() })) return key
+      return undefined
+    } catch (error) {
+      throw corrupt(error)
+    }
+  }
+
   before(key: Buffer): RawEntry | undefined {
-    // The first entry going down from `key` is `key` itself when it exists.
-    return this.lastTwo(key).find((entry) => entry.key.compare(key) < 0)
+    try {
+      // The first entry going down from `key` is `key` itself when it exists.
+      for (const entry of this.#db.getRange({ start: key, reverse: true, limit: 2, ...this.#options() })) {
+        if (entry.key.compare(key) < 0) return { key: entry.key, value: entry.value }
+      }
+      return undefined
+    } catch (error) {
+      throw corrupt(error)
+    }
   }
 
   lastTwo(key: Buffer): RawEntry[] {
@@ -253,6 +269,7 @@ function releasable(snapshot: ViewSnapshot, transaction: Transaction): ViewSnaps
   return {
     get: (key) => snapshot.get(key),
     ascend: (from) => snapshot.ascend(from),
+    keyFrom: (from) => snapshot.keyFrom(from),
     before: (key) => snapshot.before(key),
     lastTwo: (key) => snapshot.lastTwo(key),
     release: () => {

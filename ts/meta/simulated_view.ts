@@ -50,6 +50,11 @@ export class SimulatedView implements ViewStore {
     return ascendState(this.#state, from)
   }
 
+  keyFrom(from: Buffer): Buffer | undefined {
+    this.#check()
+    return keyFromIn(this.#state, from)
+  }
+
   before(key: Buffer): RawEntry | undefined {
     this.#check()
     return beforeIn(this.#state, key)
@@ -82,6 +87,7 @@ export class SimulatedView implements ViewStore {
     return {
       get: (key) => state.get(key.toString('latin1')),
       ascend: (from) => ascendState(state, from),
+      keyFrom: (from) => keyFromIn(state, from),
       before: (key) => beforeIn(state, key),
       lastTwo: (key) => lastTwoIn(state, key),
       release: () => undefined,
@@ -120,6 +126,11 @@ function* ascendState(state: State, from: Buffer): Generator<RawEntry> {
   for (const key of state.keysFrom(from.toString('latin1'))) {
     yield { key: Buffer.from(key, 'latin1'), value: Buffer.from(state.get(key) as Buffer) }
   }
+}
+
+function keyFromIn(state: State, from: Buffer): Buffer | undefined {
+  const found = state.ceiling(from.toString('latin1'))
+  return found === undefined ? undefined : Buffer.from(found, 'latin1')
 }
 
 function lastTwoIn(state: State, key: Buffer): RawEntry[] {

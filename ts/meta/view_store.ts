@@ -13,6 +13,8 @@ export interface ViewSnapshot {
   get(key: Buffer): Buffer | undefined
   /** Entries with key >= from, ascending. Stop by ending the iteration. */
   ascend(from: Buffer): Iterable<RawEntry>
+  /** The smallest key >= from. */
+  keyFrom(from: Buffer): Buffer | undefined
   /** The greatest entry with a key < `key`. */
   before(key: Buffer): RawEntry | undefined
   /** The two greatest entries with keys <= `key`, the greater one first. */

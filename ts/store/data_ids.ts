@@ -1,7 +1,8 @@
 /**
- * Data ids of one thread: writer epoch u48 big-endian, then 80 random bits. A data id is used for one part
- * and never again, so its owner is unique for ever; the epoch lets the collector prove that no late writer
- * exists.
+ * Data ids of one thread: writer epoch u48 big-endian, a coarse count u16, then 64 random bits. A data id is used for
+ * one part and never again, so its owner is unique for ever; the epoch lets the collector prove that no late writer
+ * exists. The count goes up every COARSE ids: so the metadata records of a thread's new parts lie together, at the end
+ * of those of its epoch, and a batch of them changes few pages. Nothing else may rely on it.
  *
  * A thread opens an epoch before its first part and rotates it after `epochLifeMs` or `epochIds`, so that the
  * collector can fence old ones and find orphans while the server runs. At most two epochs are in use: the
@@ -14,7 +15,8 @@ import type { MetadataEngine } from '../meta/engine.js'
 import type { PinBoard } from './pins.js'
 
 export const DATA_ID_SIZE = 16
-const RANDOM_SIZE = 10
+const RANDOM_SIZE = 8
+const COARSE = 16
 const POOL_IDS = 512
 
 export interface DataIdOptions {
@@ -95,7 +97,7 @@ export class DataIds {
     epoch.inUse++
     let used = true
     return {
-      dataId: this.#next(epoch.number),
+      dataId: this.#next(epoch),
       epoch: epoch.number,
       done: () => {
         if (!used) return
@@ -143,15 +145,16 @@ export class DataIds {
     this.#board.setEpochs(this.#slot, this.#current?.number ?? 0, this.#draining?.number ?? 0)
   }
 
-  #next(epoch: number): DataId {
+  #next({ number, given }: Epoch): DataId {
     if (this.#poolAt === this.#pool.length) {
       this.#random(this.#pool)
       this.#poolAt = 0
     }
     const id = new Uint8Array(DATA_ID_SIZE)
     const view = new DataView(id.buffer)
-    view.setUint16(0, Math.floor(epoch / 0x1_0000_0000))
-    view.setUint32(2, epoch >>> 0)
+    view.setUint16(0, Math.floor(number / 0x1_0000_0000))
+    view.setUint32(2, number >>> 0)
+    view.setUint16(6, Math.min(Math.floor(given / COARSE), 0xffff))
     id.set(this.#pool.subarray(this.#poolAt, this.#poolAt + RANDOM_SIZE), DATA_ID_SIZE - RANDOM_SIZE)
     this.#poolAt += RANDOM_SIZE
     return id

@@ -1,9 +1,9 @@
 /**
  * Proposing the command that gives a stored part its owner, so that it has its effect once.
  *
- * It carries no request id: the data id is one. `apply` takes a data id once and refuses it ever after, which saves half
- * of the records that a small PUT would write. When the answer to an attempt was lost, the next attempt's refusal is
- * judged by the owner record:
+ * It carries no request id: the data id is one. `apply` takes a data id once and refuses it ever after, which saves
+ * half of the records that a small PUT would write. When the answer to an attempt was lost, the next attempt's refusal
+ * is judged by the owner record:
  *
  * - the data id was owned by a bucket: the lost attempt was applied, whatever became of the object since;
  * - it was discarded, and this attempt was not refused for that: the attempt's own refusal stands;
