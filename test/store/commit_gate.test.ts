@@ -5,7 +5,7 @@ import { CommitGate, type Turn } from '../../ts/store/commit_gate.js'
 const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
 describe('groups of small writes', () => {
-  it('are of all that came in one turn; the next one starts when the last member has left', async () => {
+  it('are of all that came in one turn; none starts while another writes', async () => {
     const announcements: string[] = []
     const gate = new CommitGate(() => {
       announcements.push('begin')
@@ -49,13 +49,47 @@ describe('groups of small writes', () => {
     assert.equal(open, 1)
     turns[1]?.wrote()
     assert.equal(open, 0)
-    const third = gate.enter()
-    let begun = false
-    void third.then(() => { begun = true })
-    for (let i = 0; i < 3; i++) await nextTurn()
-    assert.equal(begun, false)
     turns[1]?.leave()
-    ;(await third).leave()
+    turns[1]?.wrote()
     assert.equal(open, 0)
+  })
+
+  it('write while others commit, once as many wait, and then half of both together', async () => {
+    const gate = new CommitGate()
+    const turns: Turn[] = []
+    const enter = (count: number): void => {
+      for (let i = 0; i < count; i++) void gate.enter().then((turn) => { turns.push(turn) })
+    }
+    const begun = async (): Promise<number> => {
+      for (let i = 0; i < 4; i++) await nextTurn()
+      return turns.length
+    }
+    enter(4)
+    assert.equal(await begun(), 4)
+    enter(3)
+    for (const turn of turns) turn.wrote()
+    assert.equal(await begun(), 4, 'three wait, four commit')
+    enter(5)
+    assert.equal(await begun(), 10, 'eight wait and four commit: six begin')
+    for (const turn of turns.slice(0, 4)) turn.leave()
+    assert.equal(await begun(), 10, 'six write')
+    for (const turn of turns.slice(4, 10)) turn.wrote()
+    assert.equal(await begun(), 10, 'two wait, six commit')
+    for (const turn of turns.slice(4, 7)) turn.leave()
+    assert.equal(await begun(), 10, 'two wait, three commit')
+    turns[7]?.leave()
+    assert.equal(await begun(), 12)
+  })
+
+  it('of one write at a time start with the next turn', async () => {
+    const gate = new CommitGate()
+    for (let i = 0; i < 3; i++) {
+      let begun: Turn | undefined
+      void gate.enter().then((turn) => { begun = turn })
+      await nextTurn()
+      await nextTurn()
+      assert.ok(begun)
+      begun.leave()
+    }
   })
 })

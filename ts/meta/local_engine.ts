@@ -17,6 +17,7 @@
  * - All copies apply the same raw writes in the same order.
  * - The log of a copy is released only up to what every view has flushed.
  */
+import { Announced } from './announced.js'
 import type { Batch } from './apply/apply.js'
 import { applyBatch, decodeBatch, encodeBatch, encodeRequest } from './apply/apply.js'
 import type { Command, CommandResult, Fence } from './command.js'
@@ -90,8 +91,7 @@ export class LocalEngine implements MetadataEngine {
   #queue: Waiting[] = []
   #queuedBytes = 0
   #running: Promise<void> | undefined
-  /** Clients that have announced commands. */
-  readonly #expected = new Set<object>()
+  readonly #announced = new Announced()
   #gathered: () => void = () => undefined
   /** Work that needs the loop between two batches. */
   readonly #tasks: Task[] = []
@@ -337,9 +337,8 @@ export class LocalEngine implements MetadataEngine {
 
   /** A client's group of writes is on its way: what others proposed waits for it, so that one flush serves both. */
   expect(client: object, announced: boolean): void {
-    if (announced) this.#expected.add(client)
-    else this.#expected.delete(client)
-    if (this.#expected.size === 0) this.#gathered()
+    this.#announced.say(client, announced, this.#queue.length > 0)
+    if (!this.#announced.awaited) this.#gathered()
   }
 
   /** Until nothing is announced any more, or HOLD_MS have passed: a drive that hangs must not stop the others. */
@@ -348,7 +347,7 @@ export class LocalEngine implements MetadataEngine {
     await new Promise<void>((resolve) => {
       this.#gathered = resolve
       timer = setTimeout(() => {
-        this.#expected.clear()
+        this.#announced.giveUp()
         resolve()
       }, HOLD_MS)
     })
@@ -359,7 +358,7 @@ export class LocalEngine implements MetadataEngine {
   async #run(): Promise<void> {
     let done: InFlight | undefined
     for (;;) {
-      if (this.#expected.size > 0 && this.#queue.length > 0 && this.#tasks.length === 0 && !this.#closed) {
+      if (this.#announced.awaited && this.#queue.length > 0 && this.#tasks.length === 0 && !this.#closed) {
         if (done !== undefined) this.#apply(done)
         done = undefined
         await this.#gather()
@@ -399,6 +398,7 @@ export class LocalEngine implements MetadataEngine {
     }
     const waiting = this.#queue.splice(0, count)
     this.#queuedBytes -= bytes
+    this.#announced.taken()
     const payload = encodeBatch(this.#options.now(), waiting.map(({ request }) => request))
     const index = this.#primary.log.lastIndex + 1
     return { waiting, record: { type: RECORD_COMMANDS, group: 0, epoch: 0, term: this.#term, index, payload } }

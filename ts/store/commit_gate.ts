@@ -1,13 +1,19 @@
 /**
- * Groups of small writes, one for each erasure set and thread: a group goes from its shards to its acknowledgement as
- * one, and the next one starts when it has left. What comes meanwhile gathers.
+ * Groups of small writes, one gate for each erasure set and thread. A group goes through two phases as one:
  *
- *   waiting ──(nobody runs: at the end of the turn)──► shards: one batch per drive ──► commands: one log batch ──► left
+ *   waiting ──► writing: shards, one batch per drive ──► committing: commands, one log batch ──► left
  *
- * Without it a closed loop of clients falls apart into ever smaller groups, each with flushes of its own: the drives'
- * batches end at different times, and so the next ones begin at different times. A group is announced to the metadata
- * engine, so that the groups of several threads share a log batch. There is no timer: a write that finds nobody
- * running starts with the next turn of the event loop.
+ * Each phase has flushes of its own, so the fewer groups, the fewer flushes; and one group writes while the one before
+ * it commits, so that neither the drives nor the metadata thread wait for the other. Without the gate a closed loop of
+ * clients falls apart into ever smaller groups: the drives' batches end at different times, and so the next ones begin
+ * at different times.
+ *
+ * What waits becomes the next group when nobody writes and
+ * - nobody commits: all of it, at the end of the turn of the event loop. There is no timer;
+ * - others commit, and as many wait as do that: half of both together, so that two groups of one size take turns. (Fewer
+ *   go on waiting, at the longest until the others have left.)
+ *
+ * A group is announced to the metadata engine while it writes, so that the groups of several threads share a log batch.
  */
 
 /** One write in its group. */
@@ -20,9 +26,8 @@ export interface Turn {
 
 export class CommitGate {
   readonly #announce: () => () => void
-  /** Members of the running group, and those whose command is still to come. */
-  #running = 0
   #writing = 0
+  #committing = 0
   #announced: () => void = () => undefined
   #waiting: (() => void)[] = []
   #scheduled = false
@@ -38,18 +43,20 @@ export class CommitGate {
       this.#waiting.push(resolve)
       this.#schedule()
     })
-    let writing = true
-    let running = true
+    let phase: 'writing' | 'committing' | 'left' = 'writing'
     const wrote = (): void => {
-      if (!writing) return
-      writing = false
-      if (--this.#writing === 0) this.#announced()
+      if (phase !== 'writing') return
+      phase = 'committing'
+      this.#committing++
+      if (--this.#writing > 0) return
+      this.#announced()
+      this.#schedule()
     }
     const leave = (): void => {
       wrote()
-      if (!running) return
-      running = false
-      this.#running--
+      if (phase === 'left') return
+      phase = 'left'
+      this.#committing--
       this.#schedule()
     }
     return { wrote, leave }
@@ -57,13 +64,13 @@ export class CommitGate {
 
   /** At the end of the turn, so that all requests that came with it are of the same group. */
   #schedule(): void {
-    if (this.#running > 0 || this.#scheduled || this.#waiting.length === 0) return
+    if (this.#scheduled || this.#writing > 0 || this.#waiting.length === 0) return
+    if (this.#waiting.length < this.#committing) return
     this.#scheduled = true
     setImmediate(() => {
       this.#scheduled = false
-      const group = this.#waiting
-      this.#waiting = []
-      this.#running = group.length
+      const half = Math.ceil((this.#waiting.length + this.#committing) / 2)
+      const group = this.#waiting.splice(0, this.#committing === 0 ? this.#waiting.length : half)
       this.#writing = group.length
       this.#announced = this.#announce()
       for (const begin of group) begin()

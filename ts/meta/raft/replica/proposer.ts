@@ -14,6 +14,7 @@
  * Invariants: what waits is bounded by count and bytes; batches under way by MAX_BATCHES, and their numbers lie within
  * half of what `apply` remembers.
  */
+import { Announced } from '../../announced.js'
 import { encodeBatch } from '../../apply/apply.js'
 import { MAX_SEEN } from '../../apply/sessions.js'
 import type { Origin } from '../../apply/sessions.js'
@@ -65,8 +66,7 @@ export class Proposer {
   #queue: Waiting[] = []
   #queuedBytes = 0
   readonly #batches = new Map<number, Batch>()
-  /** Clients that have announced commands. */
-  readonly #expected = new Set<object>()
+  readonly #announced = new Announced()
   #next = 1
   #cancelGather: (() => void) | undefined
   #pumping = false
@@ -105,8 +105,9 @@ export class Proposer {
 
   /** A client has announced commands, or has none announced any more. */
   expect(client: object, announced: boolean): void {
-    if (announced) this.#expected.add(client)
-    else if (this.#expected.delete(client) && this.#expected.size === 0) this.pumpSoon()
+    const { awaited } = this.#announced
+    this.#announced.say(client, announced, this.#queue.length > 0)
+    if (awaited && !this.#announced.awaited) this.pumpSoon()
   }
 
   /** In a microtask, so that the commands of this turn go together. */
@@ -197,10 +198,10 @@ export class Proposer {
     if (oldest === undefined || this.#batches.size >= MAX_BATCHES) return false
     if (this.#next - this.#floor() >= MAX_SEEN / 2) return false
     if (this.#queue.length >= BATCH_COUNT || this.#queuedBytes >= BATCH_BYTES) return true
-    if (this.#expected.size === 0 && this.#options.idle()) return true
+    if (!this.#announced.awaited && this.#options.idle()) return true
     const left = oldest.since + GATHER_MS - this.#options.clock.now()
     if (left <= 0) {
-      this.#expected.clear()
+      this.#announced.giveUp()
       return true
     }
     this.#cancelGather ??= this.#options.clock.after(left, () => {
@@ -218,6 +219,7 @@ export class Proposer {
     }
     const waiting = this.#queue.splice(0, count)
     this.#queuedBytes -= bytes
+    this.#announced.taken()
     const { node, boot, stamp, clock, giveUpMs } = this.#options
     const origin: Origin = { node, boot, sequence: this.#next, floor: this.#floor() }
     const data = encodeBatch(stamp(), waiting.map(({ request }) => request), origin)
