@@ -78,14 +78,20 @@ export class Load {
   async check(cluster: TestCluster, random: Random): Promise<void> {
     if (this.problem !== undefined) throw this.problem
     for (const { s3, name } of cluster.nodes) {
-      const keys = new Set(await listAll(s3, 'load'))
+      let keys = new Set<string>()
+      await eventually(`${name} lists`, () =>
+        listAll(s3, 'load').then((list) => { keys = new Set(list); return true }, () => false),
+      )
       for (const key of this.acknowledged.keys())
         if (!keys.has(key)) throw new Error(`${name}: ${key} was acknowledged and is not there`)
     }
     const all = [...this.acknowledged]
     for (let i = 0; i < Math.min(200, all.length); i++) {
       const [key, { s3 }] = all[randomInteger(random, all.length)]!
-      const body = Buffer.from(await get(s3, 'load', key)).toString()
+      let body = ''
+      await eventually(`${key} is read`, () =>
+        get(s3, 'load', key).then((bytes) => { body = Buffer.from(bytes).toString(); return true }, () => false),
+      )
       if (body !== key) throw new Error(`${key} holds ${body.slice(0, 100)}`)
     }
   }

@@ -126,7 +126,7 @@ export class CommandLog {
     await removeFiles(io, directory, empty)
     log.#syncedTo = log.#offset
     await log.#prepareAhead()
-    if (unproved.length > 0) await log.append(unproved)
+    if (unproved.length > 0) await log.#appendOnce(unproved, true)
     return log
   }
 
@@ -168,10 +168,15 @@ export class CommandLog {
   }
 
   /** Appends records as one frame. Resolves when it is durable. One call at a time. */
-  async append(records: readonly LogRecord[]): Promise<void> {
+  append(records: readonly LogRecord[]): Promise<void> {
+    return this.#appendOnce(records, false)
+  }
+
+  /** `again`: the log held these before, at the same place. */
+  async #appendOnce(records: readonly LogRecord[], again: boolean): Promise<void> {
     if (this.#failure !== undefined) throw new Error('the log has failed', { cause: this.#failure })
     try {
-      await this.#beforeDeadline(this.#append(records))
+      await this.#beforeDeadline(this.#append(records, again))
     } catch (error) {
       this.#failure = error
       throw error
@@ -192,8 +197,8 @@ export class CommandLog {
     }
   }
 
-  async #append(records: readonly LogRecord[]): Promise<void> {
-    this.#check(records)
+  async #append(records: readonly LogRecord[], again: boolean): Promise<void> {
+    this.#check(records, again)
     let all = records
     const size = frameSize(all.map(({ payload }) => payload))
     if (this.#current === undefined || this.#at + size > this.#current.size) {
@@ -217,10 +222,11 @@ export class CommandLog {
     for (const record of all) this.#index.take(record)
   }
 
-  #check(records: readonly LogRecord[]): void {
+  #check(records: readonly LogRecord[], again: boolean): void {
     // What may come next once an entry of this frame has come; another write may replace part of the one before it.
     let expected: number | undefined
-    let lowest = this.#index.first
+    // Files released since may have held what was replaced then.
+    let lowest = again ? 0 : this.#index.first
     for (const record of records) {
       const { index } = record
       const replaces = this.#options.replicated === true && expected !== undefined && index >= lowest
@@ -229,11 +235,18 @@ export class CommandLog {
         ? index === expected || (replaces && index < (expected ?? 0))
           ? undefined
           : `record ${String(index)} is out of order`
-        : this.#index.refusal(record)
+        : again && this.#isOlder(record)
+          ? undefined
+          : this.#index.refusal(record)
       if (refusal !== undefined) throw new Error(refusal)
       if (record.type === RECORD_START) lowest = index + 1
       if (isEntry(record) || record.type === RECORD_START) expected = index + 1
     }
+  }
+
+  /** At opening: released files may have held what it replaces. */
+  #isOlder(record: LogRecord): boolean {
+    return this.#options.replicated === true && isEntry(record) && record.index < this.#index.first
   }
 
   /** A new file says the hard state again, so that the files before it can go. */
@@ -345,9 +358,7 @@ export class CommandLog {
     this.#index.files.push({ number: file.header.number, bytes: file.bytes, first: 0, last: 0 })
     for (const frame of file.frames) {
       for (const record of frame.records) {
-        // Released files may have held what is replaced here.
-        const older = this.#options.replicated === true && isEntry(record) && record.index < this.#index.first
-        const refusal = older ? undefined : this.#index.refusal(record)
+        const refusal = this.#isOlder(record) ? undefined : this.#index.refusal(record)
         if (refusal !== undefined) throw new LogCorrupt(refusal)
         this.#index.take(record)
       }

@@ -200,6 +200,22 @@ describe('the log of a replica', () => {
     }
   })
 
+  it('opens when its last write replaced what files held that are released, and later ones are still there', async () => {
+    const drive = new SimulatedDrive(new SimulatedDisk())
+    const log = await CommandLog.create(drive.connect(), DIRECTORY, 1, OPTIONS)
+    await drive.connect().run([{ op: 'syncDir', path: '.' }])
+    for (let index = 1; index <= 30; index++) await append(log, step({ entries: entries(index, 1, 1, 300) }))
+    // One frame that puts other entries in the place of 4 and all behind it, and of some of these again.
+    await append(log, step({ entries: entries(4, 3, 2) }), step({ entries: entries(5, 2, 3) }))
+    const clear = drive.addFault({ op: 'unlink', after: 1, fault: { error: 'EIO' } })
+    await log.release(3, 0).catch(() => undefined)
+    clear()
+    drive.kill()
+    const again = await CommandLog.open(drive.connect(), DIRECTORY, OPTIONS)
+    const found = (await readAll(again)).filter(({ index }) => index > 3)
+    assert.deepEqual(found.map(({ term, index }) => `${String(term)}/${String(index)}`), ['2/4', '3/5', '3/6'])
+  })
+
   it('reads what a local engine wrote as the log of one voter, and goes on in the same place', async () => {
     const drive = new SimulatedDrive(new SimulatedDisk())
     const io = drive.connect()
