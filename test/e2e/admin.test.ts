@@ -57,6 +57,9 @@ test('the admin command shows status, drives, heals, scrubs and metadata, as tex
   await ostraka('admin', 'drive', 'bring-back', '4', ...at)
   await eventually('the drive is used again', async () => (await state()) === 'online')
   await assert.rejects(ostraka('admin', 'drive', 'take-out', '99', ...at), { code: EXIT.failure })
+  for (const number of ['x', '1.5']) {
+    await assert.rejects(ostraka('admin', 'drive', 'take-out', number, ...at), { code: EXIT.usage })
+  }
   s3.destroy()
   await server.stop()
 })
@@ -71,6 +74,8 @@ test('metadata is backed up while serving, restored offline, and collected again
   await put(s3, 'kept', 'k', body)
   const backup = join(place.folder, 'backup')
   assert.match(await ostraka('admin', 'metadata', 'backup', backup, '--watch', ...at), /done/)
+  await assert.rejects(ostraka('admin', 'metadata', 'backup', backup, ...at), /exists already/)
+  await assert.rejects(ostraka('admin', 'metadata', 'backup', join(backup, 'a', 'b'), ...at), /there is no directory/)
   s3.destroy()
   await server.stop()
   const drives = ['--drives', place.drives.join(',')]

@@ -113,6 +113,7 @@ test('unreadable, malformed, bomb-like and non-mapping YAML is refused', () => {
   assert.match(problemsOf({ file: yamlFile('a: [1') })[0] ?? '', /not valid YAML/)
   assert.match(problemsOf({ file: yamlFile('- a\n- b\n') })[0] ?? '', /expected a mapping/)
   assert.match(problemsOf({ file: yamlFile('region: a\nregion: b\n') })[0] ?? '', /not valid YAML/)
+  assert.match(problemsOf({ file: yamlFile('region: &a x\nlisten: *a\n') })[0] ?? '', /\.yaml cannot be used: Alias/)
 })
 
 test('one half of the root credentials is refused', () => {

@@ -2,7 +2,7 @@
  * `ostraka admin`: asks a running server over its admin address. `--json` prints what the server said; on a terminal
  * `--watch` draws the progress of heals and scrubs until they have ended.
  */
-import type { Command } from 'commander'
+import { type Command, InvalidArgumentError } from 'commander'
 
 import type { DriveReport, SetReport, StatusReport } from '../server/admin/api.js'
 import type { BackgroundProgress } from '../store/background/progress.js'
@@ -44,6 +44,9 @@ export type Action = (
 
 export function leaf(parent: Command, usage: string, about: string, action: Action): void {
   const command = parent.command(usage).description(about)
+  for (const argument of command.registeredArguments) {
+    if (argument.name() === 'number' || argument.name() === 'id') argument.argParser(wholeNumber)
+  }
   addSettings(command, CLIENT_SETTINGS)
   command.option('--json', 'print JSON')
   if (about.includes('progress')) command.option('--watch', 'go on until it has ended')
@@ -56,6 +59,12 @@ export function leaf(parent: Command, usage: string, about: string, action: Acti
     const args = given.filter((value): value is string => typeof value === 'string')
     await action(new AdminClient(config), show, args, { watch: command.getOptionValue('watch') === true })
   })
+}
+
+/** Stays text: all arguments of a command are. */
+function wholeNumber(text: string): string {
+  if (/^\d{1,9}$/.test(text)) return text
+  throw new InvalidArgumentError('A whole number is wanted.')
 }
 
 function addHeal(admin: Command): void {

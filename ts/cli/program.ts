@@ -5,6 +5,7 @@ import { Command, CommanderError } from 'commander'
 
 import { DrivesRefusedError } from '../drive/open_drives.js'
 import { ConfigError } from '../server/config/load.js'
+import { CredentialsError } from '../server/credentials.js'
 import { addAdminCommand } from './admin_command.js'
 import { Unreachable } from './admin_client.js'
 import { addBenchCommand } from './bench_command.js'
@@ -58,6 +59,10 @@ function report(error: unknown): number {
   if (error instanceof Unreachable) {
     process.stderr.write(`ostraka: ${error.message}\n`)
     return EXIT.unreachable
+  }
+  if (error instanceof CredentialsError) {
+    process.stderr.write(`ostraka: ${error.message}\n`)
+    return EXIT.usage
   }
   process.stderr.write(`ostraka: ${error instanceof Error ? error.message : String(error)}\n`)
   return EXIT.failure

@@ -1,5 +1,6 @@
 /** The routes of the JSON admin API. Bodies are checked here; what they ask for is done by the server's state. */
-import { isAbsolute } from 'node:path'
+import { existsSync } from 'node:fs'
+import { dirname, isAbsolute } from 'node:path'
 
 import { z } from 'zod'
 
@@ -110,13 +111,21 @@ export function adminRoutes(state: ServerState): ReadonlyMap<string, AdminRoute>
           await state.enableCollection()
           return DONE
         }
-        if (!isAbsolute(wanted.path))
-          throw new AdminError(400, 'path: expected an absolute path of a directory that does not exist yet')
+        checkBackupPath(wanted.path)
         if (!state.startBackup(wanted.path)) throw new AdminError(409, 'a backup is running')
         return DONE
       },
     ],
   ])
+}
+
+/** What would make a backup fail before it begins is said at once. */
+function checkBackupPath(path: string): void {
+  if (!isAbsolute(path))
+    throw new AdminError(400, 'path: expected an absolute path of a directory that does not exist yet')
+  if (existsSync(path)) throw new AdminError(409, `${path} exists already: a backup makes its directory`)
+  if (!existsSync(dirname(path)))
+    throw new AdminError(409, `there is no directory ${dirname(path)} on the server to put the backup in`)
 }
 
 function needReplica(state: ServerState): ServerState {

@@ -116,7 +116,13 @@ function readYaml(file: string, problems: string[]): Map<string, Given> {
     problems.push(`the configuration file ${file} is not valid YAML: ${error.message.split('\n')[0] ?? ''}`)
     return given
   }
-  const root = document.toJS({ maxAliasCount: 0 }) as unknown
+  let root: unknown
+  try {
+    root = document.toJS({ maxAliasCount: 0 })
+  } catch (error) {
+    problems.push(`the configuration file ${file} cannot be used: ${(error as Error).message}`)
+    return given
+  }
   if (root === null || root === undefined) return given
   if (!isMapping(root)) {
     problems.push(`the configuration file ${file}: expected a mapping of settings, was given ${show(root)}`)
