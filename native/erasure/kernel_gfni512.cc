@@ -8,10 +8,8 @@ namespace ostraka::erasure {
 
 namespace {
 
-struct Gfni512 {
+struct Vector512 {
   using Register = __m512i;
-  using Source = __m512i;
-  using Entry = uint64_t;
   static constexpr size_t kBytes = 64;
   static constexpr int kMaxRows = 8;
   // One or two rows are bound by loads, for which two vectors of each block at a time measured best.
@@ -19,18 +17,14 @@ struct Gfni512 {
 
   static Register Load(const uint8_t* from) { return _mm512_loadu_si512(from); }
   static void Store(uint8_t* to, Register value) { _mm512_storeu_si512(to, value); }
-  static Source Split(Register value) { return value; }
-  static Entry MakeEntry(uint8_t coefficient) { return GfniMatrix(coefficient); }
-  static Register Multiply(Source source, Entry entry) {
-    return _mm512_gf2p8affine_epi64_epi8(source, _mm512_set1_epi64(static_cast<long long>(entry)), 0);
+  static Register Affine(Register value, uint64_t matrix) {
+    return _mm512_gf2p8affine_epi64_epi8(value, _mm512_set1_epi64(static_cast<long long>(matrix)), 0);
   }
-  static Register Add(Register sum, Source a, Entry of_a, Source b, Entry of_b) {
-    return _mm512_ternarylogic_epi64(sum, Multiply(a, of_a), Multiply(b, of_b), 0x96);
-  }
+  static Register Xor3(Register a, Register b, Register c) { return _mm512_ternarylogic_epi64(a, b, c, 0x96); }
 };
 
 }  // namespace
 
-constinit const Kernel kGfni512Kernel = KernelOf<Gfni512>("gfni512");
+constinit const Kernel kGfni512Kernel = KernelOf<GfniLane<Vector512>>("gfni512");
 
 }  // namespace ostraka::erasure

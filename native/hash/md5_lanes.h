@@ -59,6 +59,39 @@ inline __attribute__((always_inline)) void Md5Steps(typename Lane::Register a, t
   }
 }
 
+/// The first half of turning rows into columns, four by four words: of rows 4i to 4i + 3 and each quarter of the
+/// registers, row 4i + w gets word w of all four.
+template <typename Lane, int kRows>
+inline __attribute__((always_inline)) void Md5Quads(typename Lane::Register* rows) {
+  typename Lane::Register pairs[kRows];
+#pragma GCC unroll 8
+  for (int i = 0; i < kRows; i += 2) {
+    pairs[i] = Lane::UnpackLow32(rows[i], rows[i + 1]);
+    pairs[i + 1] = Lane::UnpackHigh32(rows[i], rows[i + 1]);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < kRows; i += 4) {
+    rows[i] = Lane::UnpackLow64(pairs[i], pairs[i + 2]);
+    rows[i + 1] = Lane::UnpackHigh64(pairs[i], pairs[i + 2]);
+    rows[i + 2] = Lane::UnpackLow64(pairs[i + 1], pairs[i + 3]);
+    rows[i + 3] = Lane::UnpackHigh64(pairs[i + 1], pairs[i + 3]);
+  }
+}
+
+/// All blocks of all lanes. Of `Lane` also kLanes, Load, Store, and LoadWords(data, at, words): words[w] gets word w of
+/// the block that begins at data[i] + at, for every lane i.
+template <typename Lane>
+inline __attribute__((always_inline)) void Md5Lanes(uint32_t* chain, const uint8_t* const* data, size_t blocks) {
+  typename Lane::Register state[4], words[16], out[4];
+  for (int i = 0; i < 4; i++) state[i] = Lane::Load(chain + Lane::kLanes * i);
+  for (size_t block = 0; block < blocks; block++) {
+    Lane::LoadWords(data, block * 64, words);
+    Md5Steps<Lane>(state[0], state[1], state[2], state[3], words, out);
+    for (int i = 0; i < 4; i++) state[i] = Lane::Add(state[i], out[i]);
+  }
+  for (int i = 0; i < 4; i++) Lane::Store(chain + Lane::kLanes * i, state[i]);
+}
+
 }  // namespace
 
 }  // namespace ostraka::hash

@@ -1,10 +1,14 @@
 /**
  * The C++ unit tests, built with cmake and run by ctest: all of them under AddressSanitizer and
- * UndefinedBehaviorSanitizer, those of structures that threads share under ThreadSanitizer too.
+ * UndefinedBehaviorSanitizer, those of structures that threads share under ThreadSanitizer too, those of the kernels
+ * for arm64 in an emulator.
+ *
+ * node scripts/lib/native-tests.mjs: those for arm64 alone.
  */
 import { cpSync, existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { addPackage, needProgram, unpackedTools } from './apt.mjs';
 import { root, run, say } from './run.mjs';
 
@@ -40,7 +44,8 @@ async function runNeonTests(prefix) {
     compiler = await needProgram('aarch64-linux-gnu-g++', 'g++-aarch64-linux-gnu');
     emulator = await needProgram('qemu-aarch64', 'qemu-user');
   } catch (error) {
-    say(`SKIPPED: the NEON kernel is not tested (${error.message.split('\n')[0]})`);
+    const why = error.message.split('\n')[0];
+    say(`SKIPPED: the NEON kernel is not tested, install g++-aarch64-linux-gnu and qemu-user (${why})`);
     return { passed: 0, failed: 0 };
   }
   say('building and running the NEON kernel tests (qemu-user)');
@@ -89,4 +94,10 @@ export async function runNativeTests() {
   const threads = await runUnder('thread', join(root, 'build', 'tsan'), 'threads');
   const neon = await runNeonTests(await doctestPrefix());
   return { passed: all.passed + threads.passed + neon.passed, failed: all.failed + threads.failed + neon.failed };
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const { passed, failed } = await runNeonTests(await doctestPrefix());
+  process.stdout.write(`${passed} passed, ${failed} failed\n`);
+  process.exitCode = failed > 0 ? 1 : 0;
 }
