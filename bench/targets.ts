@@ -24,11 +24,12 @@ export interface Verdict {
 /** The name of a metric, or what is reckoned from several. */
 type Figure = string | Target['figure']
 
-function target(sense: Target['sense'], section: string, text: string, limit: number, unit: string, of: Figure): Target {
+type Promised = readonly [section: string, text: string, limit: number, unit: string, of: Figure]
+
+function target(sense: Target['sense'], ...[section, text, limit, unit, of]: Promised): Target {
   return { section, text, limit, unit, sense, figure: typeof of === 'string' ? (metrics) => metrics[of] : of }
 }
 
-type Promised = readonly [section: string, text: string, limit: number, unit: string, of: Figure]
 const atLeast = (...promised: Promised): Target => target('at least', ...promised)
 const atMost = (...promised: Promised): Target => target('at most', ...promised)
 

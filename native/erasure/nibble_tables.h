@@ -1,5 +1,5 @@
-// Lanes of CPUs that look up 16 bytes at once by a shuffle: a coefficient is two tables of 16 products, those of the low
-// and of the high half of a byte, which add up to the product of the byte.
+// Lanes of CPUs that look up 16 bytes at once by a shuffle: a coefficient is two tables of 16 products, those of the
+// low and of the high half of a byte, which add up to the product of the byte.
 //
 // A kernel file gives the `Vector`, what its instruction set calls them:
 //   Register, kBytes, Load, Store, Xor
