@@ -46,7 +46,7 @@ constexpr int kGeometries[][2] = {{2, 1}, {2, 2}, {3, 1}, {4, 2}, {6, 3}, {8, 4}
 
 constexpr size_t kPage = 4096;
 constexpr size_t kPlacePages = 2048;
-constexpr size_t kMostGap = 8 * 64;
+constexpr size_t kMostGap = kPage + 8 * 64;
 constexpr size_t kMemory = (size_t{102} << 20) + kPlacePages * kPage + (size_t{1} << 20);
 
 double Quantile(std::vector<double> values, double at) {
@@ -54,7 +54,8 @@ double Quantile(std::vector<double> values, double at) {
   return values[static_cast<size_t>(at * static_cast<double>(values.size() - 1))];
 }
 
-// A place for the blocks: where they begin, and how far they lie apart beyond their length.
+// A place for the blocks: where they begin, and how far they lie apart beyond their length: some cache lines, or so
+// much that all begin at the same place of a page, as buffers of their own do.
 struct Place {
   uint8_t* memory;
   size_t gap;
@@ -69,6 +70,8 @@ class Shape {
       : k_(k), m_(m), size_(size), best_(k, m, nullptr), isal_(k, m, &IsalKernel()) {
     block_ = size.stripe / static_cast<size_t>(k + m) / 64 * 64 - kMostGap - 64;
   }
+
+  size_t block() const { return block_; }
 
   /// Turns of every way until `ms` are over; ns for each byte of part data in the lower quartile.
   std::array<double, kWays> Measure(const Place& place, double ms) {
@@ -125,7 +128,8 @@ void MeasureShape(int k, int m, const Size& size, uint8_t* memory, size_t places
   std::mt19937_64 random(7);
   std::vector<double> best, isal, decode, ratio, to_encode;
   for (size_t i = 0; i < places; i++) {
-    const Place place{memory + random() % kPlacePages * kPage, 64 * (1 + random() % 8)};
+    const size_t lines = 64 * (1 + random() % 8);
+    const Place place{memory + random() % kPlacePages * kPage, i % 2 == 0 ? lines : kPage - shape.block() % kPage};
     const auto taken = shape.Measure(place, ms);
     best.push_back(1 / taken[kBest]);
     isal.push_back(1 / taken[kIsal]);
