@@ -38,7 +38,7 @@ export function epochOf(dataId: Uint8Array): number {
 /** Refuses data ids of epochs that are fenced or were never opened, and data ids that were used before. */
 export function checkDataId(context: Context, location: PartLocation): void {
   if (location.dataId.length !== 16) refuse('InvalidRequest', 'a data id has 16 bytes')
-  const epoch = context.tx.read<WriterEpochRecord>(epochKey(epochOf(location.dataId)))
+  const epoch = context.tx.readFlat<WriterEpochRecord>(epochKey(epochOf(location.dataId)))
   if (epoch === undefined || epoch.fenced) refuse('EpochFenced', `writer epoch ${String(epochOf(location.dataId))}`)
   if (context.tx.get(ownerKey(location.set, location.dataId)) !== undefined) {
     refuse('Conflict', 'the data id was used before')

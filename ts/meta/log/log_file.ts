@@ -55,7 +55,8 @@ export interface OpenFile {
 
 /**
  * Makes a file of `size` bytes, durable with its name: header and zeros under a temporary name, then renamed.
- * Frames can then be written without changing anything but data.
+ * Frames can then be written without changing anything but data. The zeros go piece by piece: a submission copies what
+ * it writes, and a thread that copied a whole file at once would keep every commit waiting.
  */
 export async function prepareFile(
   io: DriveIo,
@@ -67,21 +68,19 @@ export async function prepareFile(
   const temporary = `${directory}/prepare.tmp`
   const path = `${directory}/${fileName(header.number)}`
   const zeros = Buffer.alloc(Math.min(PIECE, size))
-  const ops: IoOp[] = [
-    { op: 'unlink', path: temporary },
-    { op: 'open', path: temporary, mode: 'create' },
-  ]
-  for (let at = 0; at < size; at += PIECE) {
-    ops.push({ op: 'write', file: LAST_OPENED, offset: at, from: [zeros.subarray(0, Math.min(PIECE, size - at))] })
+  const create: IoOp[] = [{ op: 'unlink', path: temporary }, { op: 'open', path: temporary, mode: 'create' }]
+  const file = (await io.run(create, { background }))[1] as FileHandle
+  try {
+    for (let at = 0; at < size; at += PIECE) {
+      const from = [zeros.subarray(0, Math.min(PIECE, size - at))]
+      await io.run([{ op: 'write', file, offset: at, from }], { background })
+    }
+    const head: IoOp = { op: 'write', file, offset: 0, from: [encodeFileHeader(header)] }
+    await io.run([head, { op: 'sync', file }], { background })
+  } finally {
+    await io.run([{ op: 'close', file }], { background }).catch(() => undefined)
   }
-  ops.push(
-    { op: 'write', file: LAST_OPENED, offset: 0, from: [encodeFileHeader(header)] },
-    { op: 'sync', file: LAST_OPENED },
-    { op: 'close', file: LAST_OPENED },
-    { op: 'rename', from: temporary, to: path },
-    { op: 'syncDir', path: directory },
-  )
-  await io.run(ops, { background })
+  await io.run([{ op: 'rename', from: temporary, to: path }, { op: 'syncDir', path: directory }], { background })
   const [handle] = (await io.run([{ op: 'open', path, mode: 'write' }])) as [FileHandle]
   return { header, handle, size: Math.max(size, FILE_HEADER) }
 }
