@@ -162,6 +162,16 @@ describe('apply: the layout', () => {
     assert.deepEqual(layoutOf(machine).targets, equal(2))
   })
 
+  it('says which numbers of slots there are', () => {
+    const machine = machineOf(3)
+    const command = commandFor(machine, SlotsPlacement.first(equal(3)))
+    for (const slots of [6_553_577, 65_536]) {
+      const result = machine.propose({ ...command, slots })
+      assert.ok(!result.ok)
+      assert.match(JSON.stringify(result), /InvalidRequest.* 65537 or 655373 slots, not /)
+    }
+  })
+
   it('keeps both tables while the number of slots grows, until the moves are done', () => {
     const machine = machineOf(3)
     const first = SlotsPlacement.first(equal(3))

@@ -14,10 +14,10 @@
 import { ShardError } from '../drive.js'
 import { IoError, type IoOp, LAST_OPENED } from '../io.js'
 import type { DriveAccess } from '../local_drive.js'
+import { putBallast } from './ballast.js'
 import { HintBuilder, HINT_HEADER_SIZE, openHint, type Hint } from './hint.js'
 import { type ScanResult, scanSegment } from './scan.js'
 import {
-  BALLAST_PATH,
   checkSegmentHeader,
   hintPath,
   parseSegmentName,
@@ -85,26 +85,12 @@ export class SegmentLoader {
       for (const number of numbers) if (!(await this.#loadHint(number))) unhinted.push(number)
       for (const number of unhinted) await this.#loadByScan(number)
       table.phase = 'loaded'
-      await this.#putBallast()
+      await putBallast(this.#drive, this.#ballastBytes)
       return this.#report
     } catch (error) {
       table.phase = 'failed'
       throw error
     }
-  }
-
-  /** Made anew after it was given up, once there is room. A drive that has none keeps none. */
-  async #putBallast(): Promise<void> {
-    if (this.#ballastBytes === 0 || this.#drive.row.state !== 'online') return
-    const stat = this.#drive.io.run([{ op: 'stat', path: BALLAST_PATH }], QUIETLY)
-    if (await stat.then(() => true, () => false)) return
-    const { totalBytes, freeBytes } = this.#drive.health
-    if (totalBytes > 0 && freeBytes < 64 * this.#ballastBytes) return
-    const from = [Buffer.alloc(this.#ballastBytes)]
-    await this.#drive.io.run([
-      { op: 'open', path: BALLAST_PATH, mode: 'create' }, { op: 'write', file: LAST_OPENED, offset: 0, from },
-      { op: 'sync', file: LAST_OPENED }, { op: 'close', file: LAST_OPENED },
-    ], QUIETLY).catch(() => this.#drive.io.run([{ op: 'unlink', path: BALLAST_PATH }], QUIETLY)).catch(ignore)
   }
 
   async #names(): Promise<string[]> {

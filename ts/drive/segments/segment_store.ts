@@ -9,6 +9,7 @@ import { CHECKSUM_SIZE, type DataId, type ReadOptions, ShardError, type ShardHea
 import type { DriveAccess } from '../local_drive.js'
 import { RECORD_MAGIC, ShardHeaderError } from '../shard_file.js'
 import { verifyCells } from '../../native/erasure.js'
+import { putBallast } from './ballast.js'
 import { decodeRecord, type SegmentRecord } from './batch.js'
 import { isDead, segmentOf, segmentSeed, SIZE_CLASSES, unpackLocation } from './segment_file.js'
 import { SegmentFiles } from './segment_files.js'
@@ -212,6 +213,11 @@ export class SegmentStore {
   /** Call now and then: does what compaction has asked all threads for. */
   async tend(): Promise<void> {
     await this.#writer.tend()
+  }
+
+  /** Call when a full drive has room again: makes the ballast that deletes may have used up. */
+  async refill(): Promise<void> {
+    if (this.table.phase === 'loaded') await putBallast(this.#drive, this.#ballastBytes)
   }
 
   /** Of all segments, in the order of their numbers. */

@@ -71,7 +71,7 @@ export function changeLayout(context: Context, command: Extract<Command, { kind:
   const targets = checkedTargets(context, before, command.targets)
   const { slots } = command
   const grows = before !== undefined && before.slots !== slots
-  if (!TABLE_SIZES.includes(slots) || slots > MOST_SLOTS) refuse('InvalidRequest', `a table of ${String(slots)} slots`)
+  if (!TABLE_SIZES.includes(slots) || slots > MOST_SLOTS) refuse('InvalidRequest', unfitSlots(slots))
   if (grows && slots < before.slots) refuse('InvalidRequest', 'a table never shrinks')
   if (grows && before.previous !== undefined) refuse('Conflict', 'the table is growing already')
   const old = before === undefined || grows ? new Uint16Array(slots).fill(NO_SET) : readSlots(context.tx, before)
@@ -87,6 +87,12 @@ export function changeLayout(context: Context, command: Extract<Command, { kind:
   const record: LayoutRecord = { version: command.version + 1, table, slots, hash, targets }
   context.tx.put(LAYOUT_KEY, previous === undefined ? record : { ...record, previous })
   return { count: record.version }
+}
+
+function unfitSlots(slots: number): string {
+  const allowed = TABLE_SIZES.filter((size) => size <= MOST_SLOTS).join(' or ')
+  const why = TABLE_SIZES.includes(slots) ? '; the change of a larger one does not fit into one command' : ''
+  return `a placement table has ${allowed} slots, not ${String(slots)}${why}`
 }
 
 export function endGrowth(context: Context, command: Extract<Command, { kind: 'endGrowth' }>): Handled {

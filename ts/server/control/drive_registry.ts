@@ -369,6 +369,7 @@ export class DriveRegistry {
     if (gone(health.state) && !gone(from)) this.#watcher?.metadata.removeDrive(number, health.reason)
     if (!gone(health.state) && gone(from)) this.#watcher?.metadata.addDrive({ number, path: place.path })
     if (isHere(health.state)) this.segments.load(loadable(place))
+    if (health.state === 'online' && from === 'full') this.segments.refill(loadable(place))
     if (health.state === 'online') this.#watcher?.returned(set)
     this.#publish()
     void this.#keepLayout()

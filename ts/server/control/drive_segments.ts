@@ -65,6 +65,11 @@ export class DriveSegments {
     return new LocalDrive({ io, row, number, set, position, segments })
   }
 
+  /** For a drive that was full and is not any more. */
+  refill(drive: LoadableDrive): void {
+    void this.open(drive).segments.refill()
+  }
+
   /** Begins to load what is not loaded yet. What needs it waits; nobody waits here. */
   load(drive: LoadableDrive, opened: LocalDrive = this.open(drive)): void {
     const { number, set } = drive.record
