@@ -12,6 +12,8 @@ export class SimulatedViewMedium {
   /** The last flushed state, and every commit since. */
   flushed: { state: State; position: number } = { state: new SortedMap(), position: 0 }
   commits: (readonly RawWrite[])[] = []
+  /** Grows with every cut: what a view of an earlier life still commits reaches nothing. */
+  life = 0
 
   /** The power goes: `kept` of the commits since the last flush survive (all of them by default: a killed process). */
   cut(kept: number = this.commits.length): void {
@@ -19,11 +21,13 @@ export class SimulatedViewMedium {
     for (const writes of this.commits.slice(0, kept)) applyWrites(state, writes)
     this.flushed = { state, position: this.flushed.position }
     this.commits = []
+    this.life++
   }
 }
 
 export class SimulatedView implements ViewStore {
   readonly #medium: SimulatedViewMedium
+  readonly #life: number
   #state: State
   #closed = false
   /** Set to make the next commit or flush fail. */
@@ -32,6 +36,7 @@ export class SimulatedView implements ViewStore {
   constructor(medium: SimulatedViewMedium) {
     this.#medium = medium
     medium.cut()
+    this.#life = medium.life
     this.#state = medium.flushed.state.clone()
   }
 
@@ -69,11 +74,12 @@ export class SimulatedView implements ViewStore {
     this.#check()
     const copy = writes.map(({ key, value }) => ({ key: Buffer.from(key), value: value && Buffer.from(value) }))
     applyWrites(this.#state, copy)
-    this.#medium.commits.push(copy)
+    if (this.#medium.life === this.#life) this.#medium.commits.push(copy)
   }
 
   async flush(position: number): Promise<void> {
     this.#check()
+    if (this.#medium.life !== this.#life) throw new Error('the power is off')
     const count = this.#medium.commits.length
     const commits = this.#medium.commits
     await new Promise((resolve) => setImmediate(resolve))

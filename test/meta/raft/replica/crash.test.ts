@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { describe, it } from 'node:test'
+import { after, describe, it } from 'node:test'
 import { SimulatedDisk, SimulatedDrive } from '../../../../ts/drive/simulated_io.js'
 import { MetadataError } from '../../../../ts/meta/engine.js'
 import { ReplicatedEngine } from '../../../../ts/meta/raft/replica/replicated_engine.js'
@@ -130,8 +130,13 @@ class World {
 }
 
 describe('power cuts under replicated engines', () => {
+  const worlds: World[] = []
+  // Engines of a test that failed would go on for ever.
+  after(() => Promise.all(worlds.flatMap(({ engines }) => [...engines.values()].map((engine) => engine.abandon()))))
+
   it(`of one node lose nothing that was acknowledged (seed ${String(SEED)})`, { timeout: 300_000 }, async () => {
     const world = new World(SEED, 1)
+    worlds.push(world)
     await begin(await world.open(1))
     await world.bury(1)
     for (let cut = 0; cut < (LONG ? 1500 : 80); cut++) {
@@ -155,6 +160,7 @@ describe('power cuts under replicated engines', () => {
 
   it(`of some or all of three nodes lose nothing either (seed ${String(SEED)})`, { timeout: 600_000 }, async () => {
     const world = new World(SEED, 3)
+    worlds.push(world)
     const first = await world.open(1)
     await begin(first)
     for (const id of [2, 3]) {

@@ -82,6 +82,7 @@ export class ReplicaMachine implements StateMachine {
   /** Snapshots for followers, oldest first. */
   #held: Held[] = []
   #flushing: Promise<void> | undefined
+  #closed = false
   readonly #staged = new Map<string, StagedView>()
 
   constructor(options: MachineOptions) {
@@ -106,7 +107,15 @@ export class ReplicaMachine implements StateMachine {
     return this.#applied
   }
 
+  /** In a turn of its own: between two transactions messages are taken and acknowledgements leave. */
   apply(entries: readonly Entry[], applied: Applied, done: Done): void {
+    setImmediate(() => {
+      if (this.#closed) done(new MetadataError('unavailable', 'the view is closed'))
+      else this.#apply(entries, applied, done)
+    })
+  }
+
+  #apply(entries: readonly Entry[], applied: Applied, done: Done): void {
     let error: Error | undefined
     const told: [Origin, CommandResult[] | undefined][] = []
     try {
@@ -245,6 +254,7 @@ export class ReplicaMachine implements StateMachine {
   }
 
   async close(): Promise<void> {
+    this.#closed = true
     this.#releaseAll()
     await this.#flushing?.catch(() => undefined)
     for (const { view } of this.#staged.values()) await view.close().catch(() => undefined)

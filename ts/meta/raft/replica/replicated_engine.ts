@@ -50,6 +50,8 @@ export type { ReplicatedEngineOptions } from './engine_settings.js'
 /** A command may not be larger: it has to fit a frame. */
 const MAX_COMMAND_BYTES = 8 << 20
 const BEAT_MS = 25
+/** Of log, in one transaction of the view: more would hold up messages and acknowledgements for tens of ms. */
+const APPLY_BYTES = 16 << 10
 /** Snapshots being sent at a time. */
 const MAX_SENDING = 2
 const CHANGE_TIMEOUT_MS = 15_000
@@ -201,7 +203,13 @@ export class ReplicatedEngine implements MetadataEngine, ServedEngine {
       maxReads: 10_000,
       snapshotTimeoutMs: 30_000,
       hurry: true,
-      core: { electionTick: s.electionTicks, heartbeatTick: 1, learnerMaxLag: s.learnerMaxLag, ...s.core },
+      core: {
+        electionTick: s.electionTicks,
+        heartbeatTick: 1,
+        learnerMaxLag: s.learnerMaxLag,
+        maxCommittedSizePerReady: APPLY_BYTES,
+        ...s.core,
+      },
       events: {
         onIdle: () => { this.#proposer.pumpSoon() },
         onRole: () => { setImmediate(() => { this.#onRole() }) },
