@@ -17,7 +17,7 @@ import type { S3ServiceException } from '@aws-sdk/client-s3'
 
 import { EXIT } from '../../ts/server/exit_codes.js'
 import { quickFaults, rampage } from './chaos.js'
-import { get, listAll, makeBucket, put, randomBody } from './clients.js'
+import { eventually, get, listAll, makeBucket, put, randomBody } from './clients.js'
 import { TestCluster } from './cluster.js'
 import type { ClusterNode } from './cluster.js'
 import { SmallDisk } from './small_disk.js'
@@ -161,6 +161,18 @@ test('under load, through crashes, pauses and partitions, nothing acknowledged i
   const { cluster } = await three()
   await makeBucket(cluster.nodes[0]!.s3, 'load')
   await rampage({ cluster, small: disk, faults: quickFaults, padding: 0 })
+})
+
+test('the scrub of the leader compares the replicas with each other', async () => {
+  const { cluster } = await three()
+  await eventually('the leader says that the others hold the same', async () => {
+    const leader = await cluster.leader()
+    await leader.server.admin('POST', '/admin/v1/scrub', { action: 'start' })
+    await new Promise((resolve) => setTimeout(resolve, 500))
+    const text = await (await fetch(`${leader.server.adminEndpoint}/metrics`)).text()
+    assert.doesNotMatch(text, /^ostraka_raft_replica_differs\{[^}]*\} 1$/m)
+    return [...text.matchAll(/^ostraka_raft_replica_differs\{peer="\d+"\} 0$/gm)].length === 2
+  })
 })
 
 test('a node of a replicated store refuses the local engine, and a restore', async () => {

@@ -35,7 +35,8 @@ function measured(): Measured {
     id: 2, name: 'n', address: '', connected: true, trouble: '', roundTripMs: 4, silentMs: 1, queuedBytes: 0,
     sentBytes: 0, receivedBytes: 0, dropped: 3, connects: 1,
   }
-  return { engine: { metrics: () => plain as never }, transport: { state: () => [peer] } }
+  const comparison = { equal: [2], different: [3], missed: [] }
+  return { engine: { metrics: () => plain as never }, transport: { state: () => [peer] }, comparison }
 }
 
 /** Names that the server's sources give to figures of its own. */

@@ -5,6 +5,7 @@
 import { BOUNDS_MS } from '../../meta/raft/replica/engine_metrics.js'
 import type { EngineMetrics, HistogramFigures } from '../../meta/raft/replica/engine_metrics.js'
 import type { PeerState } from '../../rpc/transport.js'
+import type { Comparison } from '../threads/compare_replicas.js'
 import type { MetricsSnapshot } from './worker_metrics.js'
 
 type One = MetricsSnapshot[number]
@@ -65,19 +66,24 @@ const CONNECTIONS: readonly [string, Kind, string, (peer: PeerState) => number][
   ['ostraka_peer_connects_total', 'counter', 'Connections made', (p) => p.connects],
 ]
 
+/** Members that the leader's last scrub compared with itself. */
+const DIFFERS = 'ostraka_raft_replica_differs'
+
 export const REPLICA_METRICS: readonly string[] = [
   ...PLAIN.map(([name]) => name),
   ...TIMES.flatMap(([name]) => [`${name}_bucket`, `${name}_sum`, `${name}_count`]),
   ...LAGS.map(([name]) => name),
   ...CONNECTIONS.map(([name]) => name),
+  DIFFERS,
 ]
 
 export interface Measured {
   engine: { metrics(): EngineMetrics }
   transport: { state(): PeerState[] }
+  comparison?: Comparison
 }
 
-export function replicaMetrics({ engine, transport }: Measured): MetricsSnapshot {
+export function replicaMetrics({ engine, transport, comparison }: Measured): MetricsSnapshot {
   const figures = engine.metrics()
   const peers = transport.state()
   return [
@@ -89,6 +95,10 @@ export function replicaMetrics({ engine, transport }: Measured): MetricsSnapshot
     ...CONNECTIONS.map(([name, kind, help, read]) =>
       metric(name, kind, help, peers.map((peer) => ({ labels: labelOf(peer.id), value: read(peer) }))),
     ),
+    metric(DIFFERS, 'gauge', '1 when the replica differed from this leader at one position, 0 when not', [
+      ...(comparison?.equal ?? []).map((id) => ({ labels: labelOf(id), value: 0 })),
+      ...(comparison?.different ?? []).map((id) => ({ labels: labelOf(id), value: 1 })),
+    ]),
   ]
 }
 

@@ -4,6 +4,7 @@
  *   join     a new node brings its drives: the operator has named it before (`add-node`)
  *   status   what this node's metadata engine says of itself: the leader's answer names everybody's progress
  *   members  an operator's wish concerning the group, for the leader, who alone can say why not
+ *   digest   the hash over all records at a position, for the leader, who compares them (threads/compare_replicas.ts)
  */
 import { z } from 'zod'
 
@@ -14,6 +15,7 @@ import { RpcError } from '../../rpc/errors.js'
 export const JOIN = 'join'
 export const STATUS = 'status'
 export const MEMBERS = 'members'
+export const DIGEST = 'digest'
 
 /** What an operator asks of the group. */
 export type MemberAction =

@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto'
 import { CheckedView } from '../../meta/chain.js'
 import { readApplied } from '../../meta/apply/apply.js'
 import { MetadataError } from '../../meta/engine.js'
+import type { ViewSnapshot } from '../../meta/view_store.js'
 import type { ReplicatedEngine } from '../../meta/raft/replica/replicated_engine.js'
 
 /** Reads all of a replica's view; damage is the end of the replica, as when a reader finds it. */
@@ -24,10 +25,18 @@ export async function compareReplica(
 /** Records of one slice; between two the thread does its other work. */
 const SLICE = 2_000
 
-export async function digestOf(
-  engine: ReplicatedEngine,
-): Promise<{ position: number; records: number; digest: string }> {
-  const snapshot = engine.snapshot()
+export interface Digest {
+  position: number
+  records: number
+  digest: string
+}
+
+export function digestOf(engine: ReplicatedEngine): Promise<Digest> {
+  return digestOfSnapshot(engine.snapshot())
+}
+
+/** Releases the snapshot. */
+export async function digestOfSnapshot(snapshot: ViewSnapshot & { release(): void }): Promise<Digest> {
   try {
     const view = new CheckedView(snapshot)
     const hash = createHash('sha256')

@@ -16,12 +16,13 @@ import type { ReplicatedEngine } from '../../meta/raft/replica/replicated_engine
 import type { MetaDrive } from '../../meta/drive_files.js'
 import type { LogLevel } from '../config/settings.js'
 import { createLogger } from '../log.js'
+import type { Logger } from '../log.js'
 import { compareReplica, digestOf } from './digest.js'
 import { replicaMetrics } from '../metrics/replica_metrics.js'
 import type { MetricsSnapshot } from '../metrics/worker_metrics.js'
 import { addThreadMetrics } from '../metrics/worker_metrics.js'
 import { Channel } from './channel.js'
-import { changeMembers, groupStatus, openReplicaHere } from './replica.js'
+import { changeMembers, compareWithOthers, groupStatus, openReplicaHere } from './replica.js'
 import type { MemberAction } from '../rpc/node_calls.js'
 import type { ClusterReport, Replica, ReplicaData } from './replica.js'
 
@@ -114,7 +115,11 @@ async function main(data: MetadataWorkerData): Promise<void> {
     changeMembers: (wish) => changeMembers(needReplica(), wish),
     digest: () => digestOf(needReplica().engine),
     compare: async () => {
-      if (!(engine instanceof LocalEngine)) return compareReplica(engine)
+      if (!(engine instanceof LocalEngine)) {
+        const own = await compareReplica(engine)
+        if (own.bad.length === 0) await compareOthers(needReplica(), log)
+        return own
+      }
       const { records, bad } = await engine.compareCopies(
         () => new Promise((resolve) => setTimeout(resolve, COMPARE_PAUSE_MS)),
       )
@@ -160,6 +165,14 @@ async function main(data: MetadataWorkerData): Promise<void> {
     broken = true
     channel.tell('broken', { message: engine.failure.message })
   }, HEALTH_MS)
+}
+
+/** Which of the two that differ is right, nobody can tell from here: an operator decides. */
+async function compareOthers(replica: Replica, log: Logger): Promise<void> {
+  const found = await compareWithOthers(replica)
+  if (found === undefined) return
+  if (found.different.length > 0) log.error(found, 'replicas hold different metadata at one position')
+  else log.info(found, 'replicas were compared')
 }
 
 /** Figures of the log and its copies, set from the engine's status at every scrape. */

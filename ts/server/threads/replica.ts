@@ -13,8 +13,11 @@ import { RpcError } from '../../rpc/errors.js'
 import { Transport, showAddress } from '../../rpc/transport.js'
 import type { PeerIdentity, PeerState, Security } from '../../rpc/transport.js'
 import type { Logger } from '../log.js'
-import { MEMBERS, STATUS, answerCall, encodeBody } from '../rpc/node_calls.js'
+import { DIGEST, MEMBERS, STATUS, answerCall, encodeBody } from '../rpc/node_calls.js'
 import type { MemberAction } from '../rpc/node_calls.js'
+import { answerDigest, compareReplicas } from './compare_replicas.js'
+import type { Comparison } from './compare_replicas.js'
+import type { Digest } from './digest.js'
 
 export interface ReplicaData {
   nodeId: number
@@ -40,10 +43,15 @@ const CHANGE_MS = 45_000
 const ADD_RETRY_MS = 500
 const ADD_TRIES = 20
 
+/** Hashing reads all records. */
+const DIGEST_MS = 3_600_000
+
 export interface Replica {
   engine: ReplicatedEngine
   transport: Transport
   address: string
+  /** Of the replicas with each other, when this node last led one. */
+  comparison?: Comparison
 }
 
 export async function openReplicaHere(
@@ -67,6 +75,7 @@ export async function openReplicaHere(
       },
       call: async (_from, name, body) => {
         const engine = needEngine()
+        if (name === DIGEST) return encodeBody((await answerDigest(engine, body)) ?? null)
         return answerCall(engine, name, body, (wish) => changeMembersHere(engine, wish))
       },
       answer: (from, question) => {
@@ -130,6 +139,20 @@ export async function changeMembers({ engine, transport }: Replica, wish: Member
   if (leader === engine.id) return changeMembersHere(engine, wish)
   const answer = await transport.call(leader, MEMBERS, encodeBody(wish), CHANGE_MS)
   return Number(JSON.parse(Buffer.from(answer).toString('utf8')))
+}
+
+/** As the leader, compares the replicas; undefined on other nodes. */
+export async function compareWithOthers(replica: Replica): Promise<Comparison | undefined> {
+  const { engine, transport } = replica
+  const peers = (await engine.status()).replica?.peers ?? []
+  const others = peers.flatMap(({ id }) => (id === engine.id ? [] : [id]))
+  const found = await compareReplicas(engine, others, async (node, position) => {
+    const answer = await transport.call(node, DIGEST, encodeBody({ position }), DIGEST_MS)
+    return (JSON.parse(Buffer.from(answer).toString('utf8')) as Digest | null) ?? undefined
+  })
+  if (found === undefined) delete replica.comparison
+  else replica.comparison = found
+  return found
 }
 
 async function changeMembersHere(engine: ReplicatedEngine, wish: MemberAction): Promise<number> {

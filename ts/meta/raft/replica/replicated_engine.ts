@@ -73,6 +73,8 @@ export class ReplicatedEngine implements MetadataEngine, ServedEngine {
   readonly #readiness: Readiness
   readonly #receiver: SnapshotReceiver
   readonly #watch: PeerWatch
+  /** Told of every position, by those who wait for one. */
+  readonly #awaited = new Set<(index: number) => void>()
   readonly #syncs = new Histogram()
   readonly #writes = new Histogram()
   readonly #linearizable = new Histogram()
@@ -170,7 +172,10 @@ export class ReplicatedEngine implements MetadataEngine, ServedEngine {
       viewName,
       members,
       now: () => this.#settings.clock.now(),
-      onApplied: (index) => { this.published.setApplied(index) },
+      onApplied: (index) => {
+        this.published.setApplied(index)
+        for (const look of [...this.#awaited]) look(index)
+      },
       reaches: (index) => index + 1 >= this.#host.status().firstIndex,
       wanted: () => [...this.#host.status().progress.values()].some(({ state }) => state === 'StateSnapshot'),
       onBatch: (origin, results) => { this.#proposer.applied(origin, results) },
@@ -271,6 +276,27 @@ export class ReplicatedEngine implements MetadataEngine, ServedEngine {
   /** A snapshot of the view that stays until released. */
   snapshot(): ViewSnapshot & { release(): void } {
     return this.#machine.view.snapshot()
+  }
+
+  /**
+   * A snapshot of the view as of just this position, which stays until released. Undefined when several entries were
+   * applied at once and it was passed over, or when it is not reached in time.
+   */
+  async snapshotAt(position: number, withinMs: number): Promise<(ViewSnapshot & { release(): void }) | undefined> {
+    this.#check()
+    if (this.applied >= position) return this.applied === position ? this.snapshot() : undefined
+    return new Promise((resolve) => {
+      const done = (found: (ViewSnapshot & { release(): void }) | undefined): void => {
+        cancel()
+        this.#awaited.delete(look)
+        resolve(found)
+      }
+      const look = (index: number): void => {
+        if (index >= position) done(index === position ? this.snapshot() : undefined)
+      }
+      const cancel = this.#settings.clock.after(withinMs, () => { done(undefined) })
+      this.#awaited.add(look)
+    })
   }
 
   /** A reader has found the view damaged: this replica cannot be trusted. */
