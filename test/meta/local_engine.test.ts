@@ -85,6 +85,30 @@ describe('local engine over simulated drives', () => {
     await again.close()
   })
 
+  it('shows nothing of a batch while one of its logs syncs, and decides nothing by it', async () => {
+    const simulation = new Simulation()
+    const engine = await LocalEngine.open(simulation.options())
+    await start(engine)
+    await fill(engine, 0, 10)
+    const { applied } = engine.published
+    const end = simulation.drives[0]?.addFault({ op: 'sync', fault: { hang: true } })
+    let answered = false
+    const more = fill(engine, 10, 30).then(() => { answered = true })
+    for (let turn = 0; turn < 100; turn++) await new Promise((resolve) => setImmediate(resolve))
+    // This one waits behind the batch that syncs, and must see what that one did.
+    const wish = { ...putObject(1, 'key-20', part(dataId(1), 10)), condition: { ifNoneMatch: '*' as const } }
+    const late = engine.propose(wish)
+    for (let turn = 0; turn < 100; turn++) await new Promise((resolve) => setImmediate(resolve))
+    assert.deepEqual([answered, count(engine), engine.published.applied], [false, 10, applied])
+    end?.()
+    await more
+    assert.equal(count(engine), 30)
+    const refused = await late
+    assert.equal(refused.ok ? '' : refused.refusal, 'PreconditionFailed')
+    assert.deepEqual((await engine.compareCopies(() => Promise.resolve())).bad, [])
+    await engine.close()
+  })
+
   it('goes on without a copy whose drive fails, remakes it elsewhere, and refuses the stale copy', async () => {
     const simulation = new Simulation()
     const engine = await LocalEngine.open({ ...simulation.options(), replaceAfterMs: 0 })

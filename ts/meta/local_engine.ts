@@ -7,7 +7,8 @@
  *         -> published -> results; the other views follow with the same raw writes
  *
  * While a batch is being synced the next one gathers, bounded by bytes and count; when idle a command goes at
- * once. The next batch is on its way to the logs while the last one is being applied.
+ * once. The next batch is on its way to the logs while the last one is being applied, and what it will change is worked
+ * out meanwhile; it is written to a view, and seen by anybody, only once it is durable.
  *
  * A copy that fails or misses its deadline is taken out: a new copy set is durable on the drives that are left
  * before the batch is acknowledged. `rebuild.ts` makes copies anew.
@@ -18,7 +19,7 @@
  * - The log of a copy is released only up to what every view has flushed.
  */
 import { Announced } from './announced.js'
-import type { Batch } from './apply/apply.js'
+import type { Batch, BatchOutcome } from './apply/apply.js'
 import { applyBatch, decodeBatch, encodeBatch, encodeRequest } from './apply/apply.js'
 import type { Command, CommandResult, Fence } from './command.js'
 import { compareSlice } from './compare.js'
@@ -65,6 +66,13 @@ interface Waiting {
 interface InFlight {
   waiting: Waiting[]
   record: LogRecord
+  /** What applying it will give, worked out while the logs sync; undefined: still to be worked out. */
+  foreseen?: Foreseen | undefined
+}
+
+interface Foreseen extends BatchOutcome {
+  /** Whose view it was worked out from. */
+  by: MetadataCopy
 }
 
 interface Task {
@@ -368,6 +376,7 @@ export class LocalEngine implements MetadataEngine {
       if (done !== undefined) this.#apply(done)
       done = undefined
       if (next !== undefined) {
+        next.foreseen = this.#foresee(next.record)
         if (await durable) done = next
         continue
       }
@@ -423,11 +432,26 @@ export class LocalEngine implements MetadataEngine {
     }
   }
 
-  /** Applies a durable batch and answers. */
-  #apply({ waiting, record }: InFlight): void {
+  /**
+   * Works out what the next record changes, which changes nothing yet: no view is written before the record is durable.
+   * What goes wrong here goes wrong again when the record is applied, and is judged there.
+   */
+  #foresee(record: LogRecord): Foreseen | undefined {
+    const copy = this.#primary
     try {
+      copy.drain()
+      if (this.#failure !== undefined || copy.applied !== record.index - 1) return undefined
       const batch = decodeBatch(record.payload)
-      const results = this.#applyToViews(record, batch)
+      return { by: copy, ...applyBatch(copy.view, { index: record.index, term: record.term }, batch) }
+    } catch {
+      return undefined
+    }
+  }
+
+  /** Applies a durable batch and answers. */
+  #apply({ waiting, record, foreseen }: InFlight): void {
+    try {
+      const results = this.#applyToViews(record, foreseen)
       this.published.setApplied(record.index)
       for (const [at, { resolve }] of waiting.entries()) resolve(results[at] as CommandResult)
     } catch (error) {
@@ -436,13 +460,17 @@ export class LocalEngine implements MetadataEngine {
     }
   }
 
-  /** The first copy whose view is sound applies; the others follow. */
-  #applyToViews(record: LogRecord, batch: Batch): CommandResult[] {
+  /** The first copy whose view is sound applies, as was foreseen from this very view; the others follow. */
+  #applyToViews(record: LogRecord, foreseen: Foreseen | undefined): CommandResult[] {
     const failed = new Map<MetadataCopy, string>()
+    let batch: Batch | undefined
     for (const copy of this.#copies) {
       try {
         copy.drain()
-        const { results, writes } = applyBatch(copy.view, { index: record.index, term: record.term }, batch)
+        const position = { index: record.index, term: record.term }
+        const { results, writes } = foreseen?.by === copy
+          ? foreseen
+          : applyBatch(copy.view, position, (batch ??= decodeBatch(record.payload)))
         copy.commit(writes, record.index)
         for (const other of this.#copies) {
           if (other === copy || failed.has(other)) continue
