@@ -197,6 +197,10 @@ test('settings of the cluster are checked against each other', () => {
     problemsOf({ flags: { 'cluster-tls-cert': '/c' } })[0] ?? '',
     /cluster.tls.ca: expected all three, or none/,
   )
+  const replicated = (copies: string): readonly string[] =>
+    problemsOf({ flags: { 'metadata-engine': 'replicated', 'metadata-copies': copies } })
+  assert.match(replicated('2')[0] ?? '', /^metadata.copies .*expected auto or 1, was given 2/)
+  assert.deepEqual([replicated('1'), replicated('auto')], [[], []])
   assert.match(problemsOf({ flags: { 'cluster-join': 'nowhere' } })[0] ?? '', /expected addresses host:port/)
   assert.match(
     problemsOf({ flags: { 'cluster-advertise': 'host' } })[0] ?? '',

@@ -13,7 +13,7 @@ import { expandDrivePatterns } from './drive_patterns.js'
 import { flagOf, settings, variableOf } from './settings.js'
 import type { Config, Setting } from './settings.js'
 import { nearest } from './suggest.js'
-import { showHostPort } from './units.js'
+import { AUTO, showHostPort } from './units.js'
 import type { HostPort } from './units.js'
 
 export interface ConfigSources {
@@ -189,7 +189,14 @@ function checkCluster(config: Config, origins: Readonly<Record<keyof Config, str
   if (tls.some((file) => file === '') && tls.some((file) => file !== '')) {
     problems.push('cluster.tls.cert, cluster.tls.key and cluster.tls.ca: expected all three, or none')
   }
-  if (config.metadataEngine === 'replicated') return
+  if (config.metadataEngine === 'replicated') {
+    if (config.metadataCopies === AUTO || config.metadataCopies === 1) return
+    problems.push(
+      `metadata.copies (from ${origins.metadataCopies}): a node of a replicated store keeps one copy, the others are on ` +
+        `other nodes: expected auto or 1, was given ${String(config.metadataCopies)}`,
+    )
+    return
+  }
   if (config.clusterJoin.length > 0) {
     problems.push(
       `cluster.join (from ${origins.clusterJoin}): a node joins others only with metadata.engine replicated, was ` +

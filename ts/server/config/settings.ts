@@ -217,7 +217,8 @@ const layout: Pick<
     shape: integerOrAuto(1, 9),
     default: 'auto',
     derived: 'parity + 1',
-    about: 'Drives that keep a copy of the command log and its view.',
+    about:
+      'Drives that keep a copy of the command log and its view. With metadata.engine replicated a node keeps one.',
   },
   metadataReplaceAfter: {
     key: 'metadata.replace-after',

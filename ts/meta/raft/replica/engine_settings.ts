@@ -90,7 +90,7 @@ export function settle(given: ReplicatedEngineOptions): EngineSettings {
     tickMs,
     electionTicks,
     releaseEvery: jittered(given.releaseEvery ?? 10_000),
-    releaseBytes: jittered(given.releaseBytes ?? 64 << 20),
+    releaseBytes: jittered(given.releaseBytes ?? 100_000_000),
     trailingEntries: given.trailingEntries ?? 5_000,
     trailingBytes: given.trailingBytes ?? 32 << 20,
     trailingLogBytes: given.trailingLogBytes ?? 64 << 20,
