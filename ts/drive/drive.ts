@@ -113,6 +113,12 @@ export interface Drive {
 
   /** A whole small shard, durable when it resolves: one submission. */
   putShard(header: ShardHeader, cells: readonly Uint8Array[], options?: ReadOptions): Promise<void>
+  /**
+   * As `putShard`, for a small shard that has nothing to wait for before: `ended` is called once, in a later turn, with
+   * what it failed with, if it did. False: nothing was begun, and `putShard` does it. May throw what `putShard` rejects
+   * with. Small writes need no promises this way.
+   */
+  putPacked?(header: ShardHeader, cells: readonly Uint8Array[], ended: (error?: unknown) => void): boolean
   createShard(header: ShardHeader): Promise<ShardWriter>
   /** Opens a shard; one submission that also reads the first block when it is small. ShardError 'missing' if absent. */
   openShard(dataId: DataId, options?: ReadOptions): Promise<ShardReader>

@@ -133,6 +133,15 @@ export class LocalDrive implements Drive, DriveAccess {
     }
   }
 
+  putPacked(header: ShardHeader, cells: readonly Uint8Array[], ended: (error?: unknown) => void): boolean {
+    this.#requireWritable()
+    if (!this.#packs(header) || !this.segments.isNew(header.dataId)) return false
+    const size = this.#checkedSize(header, cells)
+    if (!this.row.claimSpace(size)) throw new ShardError('driveFull', this.number, this.health.reason)
+    this.segments.putNew(header, cells, ended)
+    return true
+  }
+
   createShard(header: ShardHeader): Promise<ShardWriter> {
     return Promise.resolve().then(() => {
       this.#requireWritable()

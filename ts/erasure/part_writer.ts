@@ -110,8 +110,10 @@ class PartWriter {
     const streamed = this.#part.size > this.#geometry.stripeSize
     if (streamed) for (const lane of this.#lanes) lane.open()
     const { data } = this.#part
-    if (data instanceof Uint8Array) await this.#takeWhole(data, streamed)
-    else await this.#takeBody(data, streamed)
+    if (data instanceof Uint8Array) {
+      const taken = this.#takeWhole(data, streamed)
+      if (taken !== undefined) await taken
+    } else await this.#takeBody(data, streamed)
     this.#committing = true
     if (streamed) {
       await this.#wait(Promise.all(this.#lanes.map((lane) => lane.commit())))
@@ -149,12 +151,21 @@ class PartWriter {
     }
   }
 
-  async #takeWhole(data: Uint8Array, streamed: boolean): Promise<void> {
+  /** Undefined: taken at once, as one stripe is when memory is free. */
+  #takeWhole(data: Uint8Array, streamed: boolean): Promise<void> | undefined {
     const { size } = this.#part
     if (data.length !== size) {
       throw new ErasureError('sizeMismatch', `${String(data.length)} bytes, not ${String(size)}`)
     }
-    await this.#takeChunk(data, 0, streamed)
+    if (streamed || size === 0) return this.#takeChunk(data, 0, streamed)
+    const { bytes, ...shape } = this.#shapeAt(0)
+    const slab = this.#context.slabs.tryAcquire(bytes)
+    if (slab === undefined) return this.#takeChunk(data, 0, streamed)
+    const stripe = { slab, ...shape, filled: 0, sealed: false }
+    this.#stripe = stripe
+    this.#seal(stripe, data)
+    stripe.filled = size
+    return undefined
   }
 
   async #takeChunk(chunk: Uint8Array, received: number, streamed: boolean): Promise<void> {
@@ -173,7 +184,6 @@ class PartWriter {
   }
 
   async #openStripe(at: number): Promise<OpenStripe> {
-    const { k, m, stripeSize, partSize } = this.#geometry
     while (this.#slabsOut >= this.#context.stripesInFlight) {
       await this.#wait(
         new Promise<void>((resolve) => {
@@ -181,10 +191,9 @@ class PartWriter {
         }),
       )
     }
-    const blockSize = blockSizeAt(this.#geometry, Math.floor(at / stripeSize))
-    const stride = strideFor(blockSize)
+    const { bytes, ...shape } = this.#shapeAt(at)
     this.#slabsOut++
-    const request = this.#context.slabs.acquire((k + m) * stride, () => {
+    const request = this.#context.slabs.acquire(bytes, () => {
       this.#slabsOut--
       const freed = this.#slabFreed
       this.#slabFreed = undefined
@@ -199,8 +208,16 @@ class PartWriter {
       })
       throw error
     }
-    this.#stripe = { slab, stride, blockSize, length: Math.min(stripeSize, partSize - at), filled: 0, sealed: false }
+    this.#stripe = { slab, ...shape, filled: 0, sealed: false }
     return this.#stripe
+  }
+
+  /** Of the stripe at a place of the data, and the bytes of slab it needs. */
+  #shapeAt(at: number): Pick<OpenStripe, 'stride' | 'blockSize' | 'length'> & { bytes: number } {
+    const { k, m, stripeSize, partSize } = this.#geometry
+    const blockSize = blockSizeAt(this.#geometry, Math.floor(at / stripeSize))
+    const stride = strideFor(blockSize)
+    return { stride, blockSize, length: Math.min(stripeSize, partSize - at), bytes: (k + m) * stride }
   }
 
   /** Computes parity and checksums of the stripe that was filled, or of `whole` laid out in it. */
@@ -224,16 +241,28 @@ class PartWriter {
   }
 
   /** A part of one stripe or none: one submission per drive. */
-  async #putWhole(): Promise<void> {
+  #putWhole(): Promise<void> {
     const stripe = this.#stripe
     if (stripe !== undefined) this.#seal(stripe)
-    const puts = this.#lanes.map((lane) => {
-      if (stripe === undefined) return lane.put(undefined, undefined)
-      return lane.put(cellOf(stripe.slab.bytes, stripe.stride, stripe.blockSize, lane.header.shard), stripe.slab)
-    })
     this.#stripe = undefined
-    stripe?.slab.done(true)
-    await this.#wait(Promise.all(puts))
+    const { clock, writeDeadlineMs } = this.#context
+    return new Promise((resolve, reject) => {
+      this.#rejectWait = reject
+      const cancel = clock.after(writeDeadlineMs, () => {
+        for (const lane of this.#lanes) lane.late()
+      })
+      let left = this.#lanes.length
+      const ended = (): void => {
+        if (--left > 0) return
+        cancel()
+        resolve()
+      }
+      for (const lane of this.#lanes) {
+        if (stripe === undefined) lane.put(undefined, undefined, ended)
+        else lane.put(cellOf(stripe.slab.bytes, stripe.stride, stripe.blockSize, lane.header.shard), stripe.slab, ended)
+      }
+      stripe?.slab.done(true)
+    })
   }
 
   #laneOut(): void {

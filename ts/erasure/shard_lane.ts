@@ -42,6 +42,8 @@ export class ShardLane {
   #drained: (() => void) | undefined
   /** The drive's own view of the call in flight: settles when the drive is really done with its buffers. */
   #call: Promise<unknown> = Promise.resolve()
+  /** Ends the put under way for its caller; its buffers are clean when no drive can be reading them. */
+  #endPut: ((clean: boolean) => void) | undefined
   #aborted: Promise<void> | undefined
   #discarded: Promise<void> | undefined
   /** The shard may have its name on the drive. */
@@ -68,12 +70,43 @@ export class ShardLane {
     )
   }
 
-  /** A whole shard of one block (or none, when `cell` is undefined) in one submission. Never rejects. */
-  async put(cell: Uint8Array | undefined, slab: Slab | undefined): Promise<void> {
+  /**
+   * A whole shard of one block (or none, when `cell` is undefined) in one submission. `ended` is called once, when it is
+   * durable or the lane is out; perhaps before this returns. Whoever calls this watches the time, and says `late`.
+   */
+  put(cell: Uint8Array | undefined, slab: Slab | undefined, ended: () => void): void {
+    if (this.#failure !== undefined) {
+      ended()
+      return
+    }
     this.#named = true
     slab?.retain()
-    const done = await this.#attempt(() => this.drive.putShard(this.header, cell === undefined ? [] : [cell]))
-    slab?.done(done)
+    let settle: (value?: unknown) => void = ignore
+    this.#call = new Promise((resolve) => { settle = resolve })
+    this.#endPut = (clean) => {
+      this.#endPut = undefined
+      slab?.done(clean)
+      ended()
+    }
+    const settled = (error?: unknown): void => {
+      settle()
+      if (error !== undefined) this.#fail(asError(error))
+      this.#endPut?.(error === undefined)
+    }
+    const cells = cell === undefined ? [] : [cell]
+    try {
+      if (this.drive.putPacked?.(this.header, cells, settled) === true) return
+      this.drive.putShard(this.header, cells).then(() => { settled() }, settled)
+    } catch (error) {
+      settled(error)
+    }
+  }
+
+  /** The write deadline has passed: a put that has not ended puts the lane out. */
+  late(): void {
+    if (this.#endPut === undefined) return
+    this.#fail(this.#timeout())
+    this.#endPut(false)
   }
 
   /** Queues the next cell; the slab is retained until the drive is done with it. */
@@ -125,15 +158,18 @@ export class ShardLane {
     try {
       const running = call()
       this.#call = running.then(use, () => undefined)
-      await within(clock, writeDeadlineMs, running, () => {
-        return new ShardError('timeout', this.drive.number, `no answer within ${String(writeDeadlineMs)} ms`)
-      })
+      await within(clock, writeDeadlineMs, running, () => this.#timeout())
       await this.#call
       return true
     } catch (error) {
-      this.#fail(error instanceof Error ? error : new Error(String(error)))
+      this.#fail(asError(error))
       return false
     }
+  }
+
+  #timeout(): ShardError {
+    const { writeDeadlineMs } = this.#options
+    return new ShardError('timeout', this.drive.number, `no answer within ${String(writeDeadlineMs)} ms`)
   }
 
   #fail(error: Error): void {
@@ -173,4 +209,10 @@ export class ShardLane {
       // with the metadata.
     }
   }
+}
+
+function ignore(): void {}
+
+function asError(thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : new Error(String(thrown))
 }

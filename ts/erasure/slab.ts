@@ -134,6 +134,12 @@ export class SlabPool {
     this.#serve()
   }
 
+  /** As `acquire`, when it has nothing to wait for. */
+  tryAcquire(bytes: number): Slab | undefined {
+    const weight = slabClass(bytes)
+    return this.#queue.length === 0 && this.#fits(weight) ? this.#take(weight, noop) : undefined
+  }
+
   #fits(weight: number): boolean {
     return this.#usedBytes === this.#aheadBytes || this.#usedBytes + weight <= this.limitBytes
   }

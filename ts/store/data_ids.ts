@@ -87,12 +87,19 @@ export class DataIds {
   /** A fresh data id. Rejects with MetadataError when an epoch is needed and cannot be opened. */
   async lease(): Promise<DataIdLease> {
     if (this.#current === undefined) await this.#open()
-    else if (this.#due(this.#current) && this.#draining === undefined) {
+    const lease = this.leaseNow()
+    if (lease === undefined) throw new Error('no writer epoch is open')
+    return lease
+  }
+
+  /** As `lease`, when it has nothing to wait for. */
+  leaseNow(): DataIdLease | undefined {
+    if (this.#current === undefined) return undefined
+    if (this.#due(this.#current) && this.#draining === undefined) {
       // The old epoch serves until the new one is there; a failure is met again by the next part.
       this.#open().catch(() => undefined)
     }
     const epoch = this.#current
-    if (epoch === undefined) throw new Error('no writer epoch is open')
     epoch.given++
     epoch.inUse++
     let used = true

@@ -91,7 +91,7 @@ async function drain(body: BodySource): Promise<void> {
 /** A data id whose set can take it. Ids are random, so another id means another choice. */
 async function choose(context: StoreContext): Promise<{ lease: DataIdLease; set: ErasureSet }> {
   for (let attempt = 0; attempt < PLACEMENT_ATTEMPTS; attempt++) {
-    const lease = await leaseId(context)
+    const lease = context.dataIds.leaseNow() ?? (await leaseId(context))
     let chosen = false
     try {
       const set = context.set(context.placement.select(lease.dataId))

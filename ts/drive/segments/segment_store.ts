@@ -140,6 +140,20 @@ export class SegmentStore {
     return true
   }
 
+  /** True when the index is known to be whole and names no record of this id. */
+  isNew(dataId: DataId): boolean {
+    return this.table.phase === 'loaded' && this.index.get(dataId) === -1
+  }
+
+  /** As `put`, of an id that `isNew`: `ended` is called when it is durable, or with what it failed with. May throw. */
+  putNew(header: ShardHeader, cells: readonly Uint8Array[], ended: (error?: unknown) => void): void {
+    const { dataId } = header
+    this.#writer.enqueue({
+      record: { kind: 'shard', header, cells }, notBelow: 0, background: false, resolve: ended, reject: ended,
+      place: (number, offset, size) => { this.index.add(dataId, number, offset, size, false) },
+    })
+  }
+
   /** Buries a packed shard; durable when it resolves. False: there was none, or it is dead already. */
   async delete(dataId: DataId): Promise<boolean> {
     const location = await this.find(dataId)

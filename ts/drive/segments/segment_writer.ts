@@ -62,18 +62,22 @@ export type NewRecord =
   | { kind: 'shard'; header: ShardHeader; cells: readonly Uint8Array[]; moved?: true }
   | { kind: 'tombstone'; dataId: DataId; buried: number }
 
-interface Item {
+export interface Append {
   record: NewRecord
-  bytes: number
   /** Its segment has at least this number. */
   notBelow: number
   background: boolean
-  /** Tried again after the ballast was given up. */
-  again: boolean
   /** How the record, now durable at (number, offset), is told to the index. */
   place: (number: number, offset: number, size: number) => void
+  /** One of these is called, once, and must not throw. */
   resolve: () => void
   reject: (error: unknown) => void
+}
+
+interface Item extends Append {
+  bytes: number
+  /** Tried again after the ballast was given up. */
+  again: boolean
 }
 
 /** A segment that is open for writing, and everything that its hint will say. */
@@ -123,16 +127,24 @@ export class SegmentWriter {
     record: NewRecord, notBelow: number, background: boolean, place: Item['place'],
   ): Promise<void> {
     return new Promise((resolve, reject) => {
-      const bytes = record.kind === 'tombstone' ? 40 : record.cells.reduce((sum, cell) => sum + cell.length, 128)
-      if (this.#closed || this.#queuedBytes + bytes > this.#options.queueBytes) {
-        const why = this.#closed ? 'the drive is closed' : 'too many bytes wait to be written'
-        reject(new ShardError('io', this.#drive.number, why))
-        return
-      }
-      this.#queuedBytes += bytes
-      this.#queue.push({ record, bytes, notBelow, background, again: false, place, resolve, reject })
-      this.#pump ??= this.#run().finally(() => { this.#pump = undefined })
+      this.enqueue({ record, notBelow, background, place, resolve, reject })
     })
+  }
+
+  /** As `append`; throws when nothing can be appended. */
+  enqueue({ record, notBelow, background, place, resolve, reject }: Append): void {
+    let bytes = 40
+    if (record.kind === 'shard') {
+      bytes = 128
+      for (const cell of record.cells) bytes += cell.length
+    }
+    if (this.#closed || this.#queuedBytes + bytes > this.#options.queueBytes) {
+      const why = this.#closed ? 'the drive is closed' : 'too many bytes wait to be written'
+      throw new ShardError('io', this.#drive.number, why)
+    }
+    this.#queuedBytes += bytes
+    this.#queue.push({ record, bytes, notBelow, background, again: false, place, resolve, reject })
+    this.#pump ??= this.#run().finally(() => { this.#pump = undefined })
   }
 
   /** Seals the active segment, once nothing waits any more. Nothing is appended after this. */

@@ -223,26 +223,29 @@ export class RequestBody implements BodySource {
   }
 
   async whole(): Promise<Uint8Array> {
-    const first = await this.#next()
-    let all = first ?? new Uint8Array(0)
+    let all: Uint8Array | undefined
     let more: Uint8Array[] | undefined
     for (;;) {
-      const piece = await this.#next()
+      const piece = await this.#source.next()
       if (piece === undefined) break
-      more ??= [all]
-      more.push(piece)
+      this.#count(piece)
+      if (all === undefined) all = piece
+      else (more ??= [all]).push(piece)
     }
-    if (more !== undefined) all = Buffer.concat(more)
-    this.#end(digestsOf(all, this.#hashing))
-    return all
+    const bytes = more === undefined ? (all ?? new Uint8Array(0)) : Buffer.concat(more)
+    this.#end(digestsOf(bytes, this.#hashing))
+    return bytes
   }
 
   async #next(): Promise<Uint8Array | undefined> {
     const piece = await this.#source.next()
-    if (piece === undefined) return undefined
+    if (piece !== undefined) this.#count(piece)
+    return piece
+  }
+
+  #count(piece: Uint8Array): void {
     this.#seen += piece.length
     if (this.#seen > this.size) throw new S3Error('IncompleteBody')
-    return piece
   }
 
   /** All bytes came. */
