@@ -71,8 +71,8 @@ export class ShardLane {
   }
 
   /**
-   * A whole shard of one block (or none, when `cell` is undefined) in one submission. `ended` is called once, when it is
-   * durable or the lane is out; perhaps before this returns. Whoever calls this watches the time, and says `late`.
+   * A whole shard of one block (or none, when `cell` is undefined) in one submission. `ended` is called once, when it
+   * is durable or the lane is out; perhaps before this returns. Whoever calls this watches the time, and says `late`.
    */
   put(cell: Uint8Array | undefined, slab: Slab | undefined, ended: () => void): void {
     if (this.#failure !== undefined) {

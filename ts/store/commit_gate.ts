@@ -10,8 +10,8 @@
  *
  * What waits becomes the next group when nobody writes and
  * - nobody commits: all of it, at the end of the turn of the event loop. There is no timer;
- * - others commit, and as many wait as do that: half of both together, so that two groups of one size take turns. (Fewer
- *   go on waiting, at the longest until the others have left.)
+ * - others commit, and as many wait as do that: half of both together, so that two groups of one size take turns.
+ *   (Fewer go on waiting, at the longest until the others have left.)
  *
  * A group is announced to the metadata engine while it writes, so that the groups of several threads share a log batch.
  */

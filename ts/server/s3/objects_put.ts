@@ -14,10 +14,11 @@ export async function putObject(exchange: Exchange): Promise<void> {
     maxBytes: options.limits.maxPutBytes, tooLarge: 'EntityTooLarge', lengthRequired: true, defaultChecksum: true,
   })
   const body = exchange.openBody(plan)
-  // A body that is taken whole is written in one go: a client that leaves meanwhile gives up nothing that would take long.
+  // A body that is taken whole is written in one go: giving that up when the client leaves would save nothing.
   const signal = plan.size > WHOLE_BODY ? exchange.signal : undefined
   const result = await options.store.putObject({
-    bucket, key, ownerId, body, attributes, ...(signal === undefined ? {} : { signal }), ...(condition === undefined ? {} : { condition }),
+    bucket, key, ownerId, body, attributes, ...(signal === undefined ? {} : { signal }),
+    ...(condition === undefined ? {} : { condition }),
   })
   exchange.sendEmpty(200, { ETag: quoted(result.etag), ...checksumHeaders(result.checksum) })
 }
