@@ -14,8 +14,9 @@ function failAt(drive: MemoryDrive, step: Step, nth: number, how: () => Promise<
   drive.before = (now) => (now === step && seen++ === nth ? how() : undefined)
 }
 
-const steps: [Step, number, number][] = [
+const steps: [Step, number, number, packs?: true][] = [
   ['put', 0, 900],
+  ['put', 0, 900, true],
   ['create', 0, 9000],
   ['append', 0, 9000],
   ['append', 1, 9000],
@@ -23,9 +24,11 @@ const steps: [Step, number, number][] = [
   ['commit', 0, 9000],
 ]
 
-for (const [step, nth, size] of steps) {
-  test(`a drive that fails at ${step} ${String(nth)} is left out, its shard is a heal intent, the rest is durable`, async () => {
+for (const [step, nth, size, packs = false] of steps) {
+  const at = `${step} ${String(nth)}${packs ? ', packed' : ''}`
+  test(`a drive that fails at ${at} is left out, its shard is a heal intent, the rest is durable`, async () => {
     const { set, drives, slabs } = memorySet(2, 2, { slabs: new SlabPool(1_000_000), stripesInFlight: 1 })
+    for (const drive of drives) drive.packs = packs
     const drive = drives[1] as MemoryDrive
     failAt(drive, step, nth, () => {
       throw eio(drive)
@@ -43,8 +46,9 @@ for (const [step, nth, size] of steps) {
     assert.ok(data.equals(await readBack(set, location)))
   })
 
-  test(`two of 2+2 drives that fail at ${step} ${String(nth)} fail the write, and nothing is left`, async () => {
+  test(`two of 2+2 drives that fail at ${at} fail the write, and nothing is left`, async () => {
     const fixture = memorySet(2, 2, { stripesInFlight: 1 })
+    for (const drive of fixture.drives) drive.packs = packs
     for (const drive of fixture.drives.slice(0, 2)) {
       failAt(drive, step, nth, () => {
         throw eio(drive)
@@ -54,8 +58,9 @@ for (const [step, nth, size] of steps) {
     await assertClean(fixture)
   })
 
-  test(`a writer that gives up while a drive hangs at ${step} ${String(nth)} is answered at once`, async () => {
+  test(`a writer that gives up while a drive hangs at ${at} is answered at once`, async () => {
     const fixture = memorySet(2, 2, { stripesInFlight: 1, cleanWaitMs: 0 })
+    for (const drive of fixture.drives) drive.packs = packs
     const drive = fixture.drives[3] as MemoryDrive
     let release: () => void = () => undefined
     failAt(drive, step, nth, () => new Promise<void>((resolve) => (release = resolve)))
@@ -69,9 +74,10 @@ for (const [step, nth, size] of steps) {
     await assertClean(fixture)
   })
 
-  test(`a drive that hangs at ${step} ${String(nth)} is left out after the write deadline`, async () => {
+  test(`a drive that hangs at ${at} is left out after the write deadline`, async () => {
     const clock = new TestClock()
     const { set, drives, slabs } = memorySet(2, 2, { clock, writeDeadlineMs: 5000, stripesInFlight: 1 })
+    for (const drive of drives) drive.packs = packs
     const drive = drives[2] as MemoryDrive
     let release: () => void = () => undefined
     failAt(drive, step, nth, () => new Promise<void>((resolve) => (release = resolve)))

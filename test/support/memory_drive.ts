@@ -32,6 +32,8 @@ export class MemoryDrive implements Drive {
   readonly shards = new Map<string, Stored>()
   /** Uncommitted shards. */
   temporary = 0
+  /** Takes whole shards with a callback, as drives do that pack them. */
+  packs = false
   openReaders = 0
   state: DriveHealth['state'] = 'online'
   readP95Ms = 1
@@ -78,6 +80,11 @@ export class MemoryDrive implements Drive {
   async putShard(header: ShardHeader, cells: readonly Uint8Array[]): Promise<void> {
     await this.#step('put')
     this.#store(header, Buffer.concat(cells))
+  }
+
+  putPacked(header: ShardHeader, cells: readonly Uint8Array[], ended: (error?: unknown) => void): boolean {
+    if (this.packs) this.putShard(header, cells).then(() => { ended() }, ended)
+    return this.packs
   }
 
   async createShard(header: ShardHeader): Promise<ShardWriter> {
