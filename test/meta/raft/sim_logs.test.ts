@@ -14,7 +14,9 @@ async function run(seed: number, events: number): Promise<SimResult> {
 
 describe('simulated groups with real logs', () => {
   test('stay safe, and recover, on every seed that once failed', async () => {
-    for (const seed of [1076, 1114, 5171, 216_879_148, 600_004_299, 600_004_581, 600_004_615]) await run(seed, 15_000);
+    for (const seed of [1076, 1114, 5171, 216_879_148, 600_004_299, 600_004_581, 600_004_615])
+      await run(seed, 15_000);
+    await run(610_001_277, 20_000);
   });
 
   test('do the same when they are run twice', async () => {
