@@ -118,7 +118,14 @@ export class CommandLog {
       }
       waiting.push(file)
     }
+    const start = waiting.find(({ frames }) => frames.length > 0)?.frames[0]?.offset
     const unproved = cutFrom(waiting, syncedTo)
+    if (log.#offset === 0 && start !== undefined && start >= syncedTo) {
+      // All that is left is a last write. What was before it has been released, so the log begins there, and not at 0,
+      // below what was acknowledged; a torn tail in front of it was cut at an earlier opening.
+      log.#offset = start
+      badAt = undefined
+    }
     take()
     if (badAt !== undefined && badAt < syncedTo) {
       throw new LogCorrupt(`damage at offset ${String(badAt)}, acknowledged up to ${String(syncedTo)}`)

@@ -4,7 +4,7 @@ import { IoError } from '../../../../ts/drive/io.js'
 import { SimulatedDisk, SimulatedDrive } from '../../../../ts/drive/simulated_io.js'
 import { CommandLog, LogCorrupt } from '../../../../ts/meta/log/command_log.js'
 import type { LogOptions } from '../../../../ts/meta/log/command_log.js'
-import { encodeFileHeader, encodeFrame, RECORD_COMMANDS } from '../../../../ts/meta/log/frame.js'
+import { encodeFileHeader, encodeFrame, FILE_HEADER, RECORD_COMMANDS } from '../../../../ts/meta/log/frame.js'
 import type { Entry } from '../../../../ts/meta/raft/core/types.js'
 import type { LogRecord, RecoveredLog } from '../../../../ts/meta/raft/host/environment.js'
 import { systemClock } from '../../../../ts/meta/raft/replica/engine_settings.js'
@@ -214,6 +214,29 @@ describe('the log of a replica', () => {
     const again = await CommandLog.open(drive.connect(), DIRECTORY, OPTIONS)
     const found = (await readAll(again)).filter(({ index }) => index > 3)
     assert.deepEqual(found.map(({ term, index }) => `${String(term)}/${String(index)}`), ['2/4', '3/5', '3/6'])
+  })
+
+  it('opens when only a last write is left of it, behind a torn tail that was cut before', async () => {
+    const drive = new SimulatedDrive(new SimulatedDisk())
+    const log = await CommandLog.create(drive.connect(), DIRECTORY, 1, OPTIONS)
+    await drive.connect().run([{ op: 'syncDir', path: '.' }])
+    for (let index = 1; index <= 3; index++) await append(log, step({ entries: entries(index, 1, 1, 500) }))
+    const files = (): string[] => drive.disk.list(DIRECTORY).sort().map((name) => `${DIRECTORY}/${name}`)
+    const newest = (): string => files().at(-1) ?? ''
+    drive.kill()
+    drive.disk.flip(newest(), FILE_HEADER, 1)
+    // Takes its last frame into a third file, and lets go of the first one; the second holds the torn tail alone.
+    const second = await CommandLog.open(drive.connect(), DIRECTORY, OPTIONS)
+    const clear = drive.addFault({ op: 'unlink', after: 1, fault: { error: 'EIO' } })
+    await second.release(3, 0).catch(() => undefined)
+    clear()
+    for (let life = 0; life < 3; life++) {
+      drive.kill()
+      if (life > 0) drive.disk.flip(newest(), FILE_HEADER, 1)
+      const again = await CommandLog.open(drive.connect(), DIRECTORY, OPTIONS)
+      assert.deepEqual((await readAll(again)).map(({ index }) => index), [3, 4, 5].slice(0, life + 1))
+      await append(again, step({ entries: entries(4 + life, 1, 1) }))
+    }
   })
 
   it('reads what a local engine wrote as the log of one voter, and goes on in the same place', async () => {
