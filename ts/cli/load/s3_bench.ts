@@ -41,6 +41,8 @@ export interface BenchOptions {
   say: (line: string) => void
   /** Leave buckets and objects behind, as those of a server whose drives are thrown away. */
   keep?: (target: S3Target) => boolean
+  /** Milliseconds for which each target takes PUTs before anything is measured; 0 unless given. */
+  warmUpMs?: number
 }
 
 /**
@@ -84,6 +86,7 @@ export async function benchS3(
       await makeBucket(target, bucket)
       made.push(target)
     }
+    await warmUp(targets, bucket, options)
     const rows: Row[] = []
     for (const cell of cells) {
       const results = new Map<S3Target, JobResult[]>()
@@ -110,6 +113,17 @@ export async function benchS3(
       options.say(`removing ${bucket} from ${target.name}`)
       await removeBucket(target, bucket)
     }
+  }
+}
+
+/** A server that was started just now compiles its code for some seconds, as a server in service does not. */
+async function warmUp(targets: readonly S3Target[], bucket: string, options: BenchOptions): Promise<void> {
+  const windowMs = options.warmUpMs ?? 0
+  if (windowMs === 0) return
+  const cell: Cell = { operation: 'PUT', size: 4096, clients: 32, rounds: 1, warmUpMs: 0, windowMs }
+  for (const target of targets) {
+    options.say(`warming up ${target.name}`)
+    await measure(target, bucket, cell, -1, new Map<string, number>(), options)
   }
 }
 
