@@ -178,14 +178,15 @@ int ReadCached(const File& file, uint64_t offset, uint8_t* into, size_t size) {
 int Write(const File& file, uint64_t offset, const uint8_t* from, size_t size) {
   if (file.direct) return EINVAL;
   size_t done = 0;
-  while (done < size) {
+  // Writing nothing asks the system as well: it fails where writing something would.
+  do {
     const ssize_t count = Retry([&] {
       return pwrite(file.descriptor.get(), from + done, size - done, static_cast<off_t>(offset + done));
     });
     if (count < 0) return errno;
-    if (count == 0) return EIO;
+    if (count == 0 && done < size) return EIO;
     done += static_cast<size_t>(count);
-  }
+  } while (done < size);
   return 0;
 }
 
