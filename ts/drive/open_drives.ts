@@ -148,8 +148,8 @@ async function look(path: string, io: DriveIo | undefined, deadlineMs: number): 
   }
 }
 
-/** Only asked of a drive that has just answered. */
-async function isMountPoint(path: string): Promise<boolean> {
+/** Only asked of a drive that has just answered. True when it cannot be told. */
+export async function isMountPoint(path: string): Promise<boolean> {
   try {
     const [own, above] = await Promise.all([stat(path), stat(dirname(path))])
     return own.dev !== above.dev

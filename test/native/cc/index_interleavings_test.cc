@@ -10,6 +10,7 @@
 #include <memory>
 #include <optional>
 
+#include "test/native/cc/index_region.h"
 #include "test/native/cc/index_stage.h"
 
 namespace ostraka::index {
@@ -35,24 +36,12 @@ using State = Actor::State;
 
 namespace {
 
-struct Freer {
-  void operator()(void* memory) const { std::free(memory); }
-};
-
-struct Table {
-  explicit Table(uint64_t max_entries, Form form = Form::kIds)
-      : bytes((ShardIndex::RegionBytes(max_entries) + 63) / 64 * 64), memory(std::aligned_alloc(64, bytes)) {
-    std::fill_n(static_cast<uint8_t*>(memory.get()), bytes, uint8_t{0});
-    REQUIRE(ShardIndex::Format(memory.get(), bytes, max_entries, form));
-    REQUIRE(index.Attach(memory.get(), bytes));
-  }
+struct Table : Region {
+  using Region::Region;
   std::optional<uint64_t> Get(Id id) const {
     uint64_t location = 0;
     return index.Get(id, &location) ? std::optional(location) : std::nullopt;
   }
-  size_t bytes;
-  std::unique_ptr<void, Freer> memory;
-  ShardIndex index;
 };
 
 // Ids that all begin their probe at the same slot of a table that has not grown; in the hashed form `low` is 0.

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "native/index/internals.h"
+#include "test/native/cc/index_region.h"
 
 namespace ostraka::index {
 
@@ -38,23 +39,6 @@ struct Held {
 using namespace ostraka::index;
 
 namespace {
-
-struct Freer {
-  void operator()(void* memory) const { std::free(memory); }
-};
-
-// A region and one attached view of it; the memory is zero, as shared memory is.
-struct Region {
-  explicit Region(uint64_t max_entries, Form form = Form::kIds)
-      : bytes((ShardIndex::RegionBytes(max_entries) + 63) / 64 * 64), memory(std::aligned_alloc(64, bytes)) {
-    std::fill_n(static_cast<uint8_t*>(memory.get()), bytes, uint8_t{0});
-    REQUIRE(ShardIndex::Format(memory.get(), bytes, max_entries, form));
-    REQUIRE(index.Attach(memory.get(), bytes));
-  }
-  size_t bytes;
-  std::unique_ptr<void, Freer> memory;
-  ShardIndex index;
-};
 
 uint64_t Seed() {
   if (const char* fixed = std::getenv("OSTRAKA_SEED")) return std::strtoull(fixed, nullptr, 10);

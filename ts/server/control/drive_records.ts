@@ -7,10 +7,9 @@
  *   format.json 'initialising' (new id, number, epoch + 1) -> command replaceDrive -> format.json 'member'
  */
 import { randomUUID } from 'node:crypto'
-import { stat } from 'node:fs/promises'
-import { dirname } from 'node:path'
 
 import type { DriveFormat } from '../../drive/format.js'
+import { isMountPoint } from '../../drive/open_drives.js'
 import type { OpenedDrives, OpenedPlace } from '../../drive/open_drives.js'
 import { FEATURE_LEVEL } from '../../meta/command.js'
 import type { MetadataEngine } from '../../meta/engine.js'
@@ -152,14 +151,4 @@ export async function seemsUnmounted(path: string, well: readonly string[]): Pro
 function formatOf(place: OpenedPlace): DriveFormat {
   if (place.format === undefined) throw new DriveRefusal(`${place.path} has no format`)
   return place.format
-}
-
-/** Only asked of drives that answer. */
-async function isMountPoint(path: string): Promise<boolean> {
-  try {
-    const [own, above] = await Promise.all([stat(path), stat(dirname(path))])
-    return own.dev !== above.dev
-  } catch {
-    return true
-  }
 }
