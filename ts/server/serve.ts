@@ -14,6 +14,7 @@ import { JoinRefused } from './cluster/join.js'
 import { CredentialsError } from './credentials.js'
 import { ListenError } from './listen.js'
 import { createLogger } from './log.js'
+import { raiseHeapFloor } from './threads/heap.js'
 import { MetadataOpenError } from './threads/metadata_thread.js'
 
 export async function serve(config: Config): Promise<never> {
@@ -21,6 +22,7 @@ export async function serve(config: Config): Promise<never> {
   const lifecycle = new Lifecycle(log)
   const version = packageVersion()
   log.info({ version, node: process.version, config: { ...config, rootSecretKey: undefined } }, 'starting')
+  raiseHeapFloor()
   let server: Server
   try {
     const starting = Server.start(config, {

@@ -47,9 +47,7 @@ export class DamageQueue {
       return
     }
     this.#pending.set(id, { set, dataId: new Uint8Array(dataId), shards: [...shards], cause, queuedMs: now })
-    this.#sending ??= this.#send().finally(() => {
-      this.#sending = undefined
-    })
+    this.#sending ??= this.#send()
   }
 
   /** Resolves when all that was reported has been proposed or given up. */
@@ -71,5 +69,7 @@ export class DamageQueue {
         this.#onError(error)
       }
     }
+    // In the same turn in which nothing was left: what is reported later starts anew.
+    this.#sending = undefined
   }
 }

@@ -27,7 +27,7 @@ import {
   segmentSeed,
 } from './segment_file.js'
 import type { SegmentIndex } from './segment_index.js'
-import { hintOps, sealOps } from './segment_writer.js'
+import { cutOps, hintOps, sealOps } from './segment_writer.js'
 
 export interface LoadReport {
   segments: number
@@ -166,11 +166,10 @@ export class SegmentLoader {
       }
       this.#report.records += hint.count
       if (writable) {
-        const cut: IoOp[] = scan.end < size ? [{ op: 'truncate', file, size: scan.end }] : []
-        const seal = scan.closed && cut.length === 0
-          ? [{ op: 'close', file } as const, ...hintOps(number, hint.encode(number, scan.end, seed))]
+        const seal = scan.closed
+          ? [...cutOps(file, scan.end), ...hintOps(number, hint.encode(number, scan.end, seed))]
           : sealOps({ number, seed, file, end: scan.end, hint })
-        await this.#drive.run('write', [...cut, ...seal], BACKGROUND)
+        await this.#drive.run('write', seal, BACKGROUND)
         closed = true
         this.#index.table.setLength(number, scan.closed ? scan.end : scan.end + 32)
       }
