@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { connect } from 'node:net'
 import { after, before, test } from 'node:test'
 
 import { AdminError, AdminServer } from '../../ts/server/admin/admin_server.js'
@@ -59,6 +60,17 @@ test('metrics and health answer without a signature; readiness says why not', as
 test('a signed request is served, with its body', async () => {
   assert.deepEqual(await call('GET', '/admin/v1/status'), { status: 200, json: { fine: true } })
   assert.deepEqual(await call('POST', '/admin/v1/echo', '{"a":1}'), { status: 200, json: { a: 1 } })
+})
+
+test('no header is left out because there are many before it', async () => {
+  const authorization = signAdmin({ method: 'GET', target: '/admin/v1/status', body: '' }, keys, Date.now())
+  const socket = connect({ port: Number(new URL(base).port), host: '127.0.0.1' })
+  const lines = ['GET /admin/v1/status HTTP/1.1', 'host: x', ...Array<string>(2100).fill('a:1'),
+    `authorization: ${authorization}`, 'connection: close', '', '']
+  socket.write(lines.join('\r\n'))
+  let answer = ''
+  for await (const piece of socket.setEncoding('latin1')) answer += String(piece)
+  assert.match(answer, /^HTTP\/1.1 200 /)
 })
 
 test('requests that are unsigned, signed otherwise, stale, altered or sent twice are refused', async () => {

@@ -234,6 +234,14 @@ test('what is not HTTP, or too much of it, is refused', async () => {
   assert.equal(codeOf(await rawRequest(server.port, patch.text)), 'MethodNotAllowed')
 })
 
+test('no header is left out because there are many before it', async () => {
+  const many = 'x-filler:1\r\n'.repeat(2100)
+  const { text } = signedHead('PUT', '/bucket/there', { headers: PUT_HEADERS, payload: UNSIGNED })
+  const condition = text.replace('host:', `${many}host:`).replace(/\r\n\r\n$/, '\r\nif-none-match: *\r\n\r\n')
+  assert.equal(codeOf(await rawRequest(server.port, condition, '0123456789')), 'PreconditionFailed')
+  await nothingLeft()
+})
+
 test('a POST form hears that there are none, and an empty ACL asks for nothing', async () => {
   const form = 'POST /bucket HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n'
     + 'content-type: multipart/form-data; boundary=x\r\n\r\n--x-'

@@ -58,6 +58,8 @@ export class AdminServer {
       },
     )
     this.#server.maxConnections = 256
+    // None is left out for their number: `maxHeaderSize` bounds them.
+    this.#server.maxHeadersCount = 0
   }
 
   listen(): Promise<HostPort> {

@@ -1,16 +1,14 @@
 /**
  * The door of the S3 API. One handler serves one worker; it is a plain `request` listener for node:http:
  *
- *   const handler = createS3Handler(options)
- *   const server = createServer(s3ServerOptions(options.limits), handler)
- *   server.on('checkContinue', s3CheckContinue(handler))
- *   server.on('clientError', s3ClientError)
+ *   const server = createS3Server(options.limits, createS3Handler(options))
  *
  * A request goes through: admission, target, address, signature, operation. Whatever any of them throws becomes one
  * S3 error answer, and never leaves the handler.
  */
 import { randomBytes } from 'node:crypto'
-import type { IncomingMessage, ServerOptions, ServerResponse } from 'node:http'
+import { createServer } from 'node:http'
+import type { IncomingMessage, Server, ServerOptions, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { S3Error } from '../../store/errors.js'
 import { CONSISTENCY_HEADER } from './consistency.js'
@@ -124,13 +122,24 @@ function conclude(exchange: Exchange): void {
   }, 'request')
 }
 
+/** A server for this handler, which does not listen yet. `more` goes before what the S3 API asks for by itself. */
+export function createS3Server(limits: S3Limits, handler: S3Handler, more: ServerOptions = {}): Server {
+  const server = createServer({ ...s3ServerOptions(limits), ...more }, handler)
+  // By default headers behind the 1,000th or so are left out without a word, a condition or a checksum among them.
+  // `maxHeaderSize` bounds them all.
+  server.maxHeadersCount = 0
+  server.on('checkContinue', s3CheckContinue(handler))
+  server.on('clientError', s3ClientError)
+  return server
+}
+
 /** Listener for 'checkContinue': 100 Continue is sent only when the body is first wanted. */
-export function s3CheckContinue(handler: S3Handler): (request: IncomingMessage, response: ServerResponse) => void {
+function s3CheckContinue(handler: S3Handler): (request: IncomingMessage, response: ServerResponse) => void {
   return (request, response) => { handler(request, response, true) }
 }
 
 /** What node:http itself has to bound. Bodies have clocks of their own, so there is no limit on a whole request. */
-export function s3ServerOptions(limits: S3Limits): ServerOptions {
+function s3ServerOptions(limits: S3Limits): ServerOptions {
   return {
     maxHeaderSize: limits.maxHeaderBytes,
     headersTimeout: 60_000,
@@ -144,7 +153,7 @@ export function s3ServerOptions(limits: S3Limits): ServerOptions {
 }
 
 /** Listener for 'clientError': what node could not parse, or a connection that broke in the middle of a request. */
-export function s3ClientError(error: NodeJS.ErrnoException, socket: Duplex): void {
+function s3ClientError(error: NodeJS.ErrnoException, socket: Duplex): void {
   const exchanges = [...underWay.get(socket) ?? []]
   const midAnswer = exchanges.some(({ response }) => response.headersSent)
   if (error.code === 'ECONNRESET' || !socket.writable || midAnswer) {

@@ -5,7 +5,6 @@
  * `stop` drains: no new connections, idle ones closed, requests in progress ended, but not waited for beyond the time
  * given.
  */
-import { createServer } from 'node:http'
 import type { Server } from 'node:http'
 
 import { MetadataClient } from '../../meta/client.js'
@@ -21,13 +20,7 @@ import type { WorkerListen } from '../listen.js'
 import { createLogger } from '../log.js'
 import type { Logger } from '../log.js'
 import { WorkerMetrics } from '../metrics/worker_metrics.js'
-import {
-  DEFAULT_S3_LIMITS,
-  createS3Handler,
-  s3CheckContinue,
-  s3ClientError,
-  s3ServerOptions,
-} from '../s3/handler.js'
+import { DEFAULT_S3_LIMITS, createS3Handler, createS3Server } from '../s3/handler.js'
 import type { S3Limits, S3Logger } from '../s3/handler.js'
 import type { ControlCalls, DataWorkerCalls } from './calls.js'
 import { Channel } from './channel.js'
@@ -146,16 +139,10 @@ class DataWorker {
       ownerDisplayName: 'root',
       hostId: topology.clusterId,
     })
-    this.#server = createServer(
-      {
-        ...s3ServerOptions(limits),
-        headersTimeout: config.limitsHeaderTimeout,
-        keepAliveTimeout: config.limitsKeepAliveTimeout,
-      },
-      handler,
-    )
-    this.#server.on('checkContinue', s3CheckContinue(handler))
-    this.#server.on('clientError', s3ClientError)
+    this.#server = createS3Server(limits, handler, {
+      headersTimeout: config.limitsHeaderTimeout,
+      keepAliveTimeout: config.limitsKeepAliveTimeout,
+    })
   }
 
   async listen(where: WorkerListen | undefined): Promise<void> {

@@ -3,14 +3,13 @@
  * drives and the metadata view are in memory, so tests can look at what is left behind.
  */
 import assert from 'node:assert/strict'
-import { type Server, createServer } from 'node:http'
+import type { Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { S3Client, type S3ClientConfig } from '@aws-sdk/client-s3'
 import { WeightedPlacement } from '../../../../ts/layout/weighted_placement.js'
 import { fixedCredentials } from '../../../../ts/server/auth/credentials.js'
 import {
-  DEFAULT_S3_LIMITS, type RequestSummary, type S3Limits, createS3Handler, s3CheckContinue, s3ClientError,
-  s3ServerOptions,
+  DEFAULT_S3_LIMITS, type RequestSummary, type S3Limits, createS3Handler, createS3Server,
 } from '../../../../ts/server/s3/handler.js'
 import type { StoreLimits } from '../../../../ts/store/context.js'
 import { DataIds } from '../../../../ts/store/data_ids.js'
@@ -72,9 +71,7 @@ export class S3TestServer {
       metrics: { requestStarted: () => undefined, requestEnded: (summary) => { this.summaries.push(summary) } },
       nowMs: Date.now, ownerId: OWNER, ownerDisplayName: 'owner', hostId: 'test-host',
     })
-    const server = createServer(s3ServerOptions(limits), handler)
-    server.on('checkContinue', s3CheckContinue(handler))
-    server.on('clientError', s3ClientError)
+    const server = createS3Server(limits, handler)
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
     this.#servers.push(server)
     return (server.address() as AddressInfo).port
