@@ -40,6 +40,24 @@ test('every request finds its operation', () => {
   assert.equal(routed('PUT /b/k?partNumber=1&uploadId=x', true), 'UploadPartCopy')
 })
 
+test('a method that is refused hears which ones there are', () => {
+  const allowed = (method: string, url: string): string | undefined => {
+    const { path, query } = parseTarget(url)
+    try {
+      route(method, address('host:9000', path, []), query, false)
+      return undefined
+    } catch (error) {
+      assert.ok(error instanceof S3Error, String(error))
+      return error.headers['Allow']
+    }
+  }
+  assert.equal(allowed('PATCH', '/'), 'GET')
+  for (const url of ['/b', '/b/k', '/b/k?uploadId=x']) {
+    for (const method of ['TRACE', 'PATCH']) assert.equal(allowed(method, url), 'GET, HEAD, PUT, POST, DELETE', url)
+  }
+  assert.equal(allowed('POST', '/b/k'), 'GET, HEAD, PUT, DELETE')
+})
+
 test('a sub-resource is never taken for the plain operation', () => {
   const subs = ['acl', 'tagging', 'versions', 'policy', 'lifecycle', 'cors', 'encryption', 'retention',
     'legal-hold', 'object-lock', 'website', 'torrent', 'attributes', 'restore', 'select', 'replication', 'notification']

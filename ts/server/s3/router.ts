@@ -182,7 +182,8 @@ function objectOperation(
         })
       }
       return copies ? 'CopyObject' : 'PutObject'
-    default: throw notAllowed(method, 'OBJECT', 'GET, HEAD, PUT, DELETE')
+    // A POST of an object begins or completes an upload, and means nothing without its query.
+    default: throw notAllowed(method, 'OBJECT', `GET, HEAD, PUT, ${method === 'POST' ? '' : 'POST, '}DELETE`)
   }
 }
 
