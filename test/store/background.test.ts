@@ -87,6 +87,30 @@ test('a shard lost during a write is a heal intent, and is healed when the drive
   await assertReadable({ sim, bodies })
 })
 
+test('what a healer says is left is in the queue, and gone with it', async () => {
+  const { sim } = await filled(2)
+  const { healer } = sim.background
+  sim.lose(2)
+  for (const { set, dataId, drives } of sim.locations()) {
+    sim.worker().damage.report({ set, dataId, shards: [drives.indexOf(2)], cause: 'missing' })
+  }
+  await sim.run(sim.worker().damage.settled())
+  for (let tries = 0; tries < 3; tries++) {
+    healer.retryNow()
+    await sim.runJob(healer)
+    assert.equal(counter(healer, 'left'), sim.reader.counts().heals)
+  }
+  assert.equal(counter(healer, 'left'), 2)
+  await sim.run(sim.store.deleteObject(bucket, 'key-0'))
+  await sim.runJob(healer)
+  assert.equal(counter(healer, 'left'), sim.reader.counts().heals)
+  sim.bringBack(2)
+  healer.retryNow()
+  await sim.runJob(healer)
+  assert.equal(sim.reader.counts().heals, 0)
+  assert.equal(counter(healer, 'left'), 0)
+})
+
 test('with drives out new parts keep their full parity, and lose nothing with as many more drives gone', async () => {
   const { sim, bodies } = await filled(0, { k: 4, m: 2 })
   sim.lose(3)

@@ -10,8 +10,8 @@
  * What cannot be healed now (a drive is out, fewer than k shards readable) is tried again after a pause that
  * doubles from 5 s to 30 min. Pauses are forgotten at a restart, the queue is not.
  *
- * Counters: parts, shards, bytes (healed), left (shards to be tried again), lost (parts below k shards, at
- * present).
+ * Counters: parts, shards, bytes (healed); of what the queue holds at present: left (shards that could not be healed
+ * when last tried) and lost (parts below k shards).
  */
 import type { HealResult } from '../../erasure/erasure_set.js'
 import type { HealEntry, PartRecord } from '../../meta/schema.js'
@@ -73,32 +73,50 @@ export async function healOnePart(
   }
 }
 
+/** Of an entry of the queue that could not be healed when it was last tried. */
+interface Pause {
+  until: number
+  lengthMs: number
+  /** Shards. */
+  left: number
+  lost: boolean
+}
+
 export class Healer implements BackgroundJob {
   readonly name = 'healer'
   readonly #env: BackgroundEnvironment
   readonly #claims: Claims
   readonly #idleMs: number
-  readonly #log: JobLog<'parts' | 'shards' | 'bytes' | 'left' | 'lost'>
-  readonly #pauses = new Map<string, { until: number; lengthMs: number; lost: boolean }>()
+  readonly #log: JobLog<'parts' | 'shards' | 'bytes'>
+  readonly #pauses = new Map<string, Pause>()
+  /** Pauses whose entries this walk over the queue has met. */
+  #met = new Set<string>()
   #cursor: { set: number; dataId: Uint8Array } | undefined
 
   constructor(env: BackgroundEnvironment, claims: Claims, options: { idleMs?: number } = {}) {
     this.#env = env
     this.#claims = claims
     this.#idleMs = options.idleMs ?? 1_000
-    this.#log = new JobLog(this.name, env, ['parts', 'shards', 'bytes', 'left', 'lost'])
+    this.#log = new JobLog(this.name, env, ['parts', 'shards', 'bytes'])
   }
 
   progress(): JobProgress {
     const progress = this.#log.progress()
+    let left = 0
     let lost = 0
-    for (const pause of this.#pauses.values()) if (pause.lost) lost++
-    return { ...progress, counters: { ...progress.counters, lost } }
+    for (const pause of this.#pauses.values()) {
+      left += pause.left
+      if (pause.lost) lost++
+    }
+    return { ...progress, counters: { ...progress.counters, left, lost } }
   }
 
-  /** Forgets all pauses, as after a drive came back. */
+  /** Ends all pauses, as after a drive came back. */
   retryNow(): void {
-    this.#pauses.clear()
+    for (const pause of this.#pauses.values()) {
+      pause.until = 0
+      pause.lengthMs = FIRST_PAUSE_MS / 2
+    }
   }
 
   async runSlice(until: number): Promise<SliceEnd> {
@@ -112,11 +130,23 @@ export class Healer implements BackgroundJob {
       const paused = (entry: HealEntry): boolean => (this.#pauses.get(hexId(entry.dataId))?.until ?? 0) > now
       const due = entries.filter((entry) => this.#env.set(entry.set) !== undefined && !paused(entry))
       await eachLimited(due, PARALLEL, (entry) => this.#heal(entry))
+      this.#forgetGone(entries)
       const last = entries.at(-1)
       this.#cursor = entries.length < PAGE || last === undefined ? undefined : { set: last.set, dataId: last.dataId }
       if (this.#cursor === undefined) return { againMs: this.#idleMs }
     } while (this.#env.clock.now() < until)
     return { againMs: 0 }
+  }
+
+  /** At the end of a walk: an entry may also go without a heal, with its part. */
+  #forgetGone(entries: readonly HealEntry[]): void {
+    for (const entry of entries) {
+      const id = hexId(entry.dataId)
+      if (this.#pauses.has(id)) this.#met.add(id)
+    }
+    if (entries.length === PAGE) return
+    for (const id of this.#pauses.keys()) if (!this.#met.has(id)) this.#pauses.delete(id)
+    this.#met.clear()
   }
 
   #show(count: number): void {
@@ -144,7 +174,7 @@ export class Healer implements BackgroundJob {
       }
       this.#count(id, healing.part, healing.result)
     } catch (error) {
-      this.#pause(id, false)
+      this.#pause(id, entry.shards.length, false)
       this.#log.failed('a part', error)
     }
   }
@@ -154,9 +184,8 @@ export class Healer implements BackgroundJob {
     const bytes = result.healed.length * Math.ceil(partSize / k)
     this.#log.add('shards', result.healed.length)
     this.#log.add('bytes', bytes)
-    this.#log.add('left', result.left.length)
     if (result.left.length > 0 || result.lost) {
-      this.#pause(id, result.lost)
+      this.#pause(id, result.left.length, result.lost)
       return
     }
     this.#pauses.delete(id)
@@ -164,10 +193,10 @@ export class Healer implements BackgroundJob {
     this.#log.meter?.add(1, partSize)
   }
 
-  #pause(id: string, lost: boolean): void {
+  #pause(id: string, left: number, lost: boolean): void {
     const before = this.#pauses.get(id)?.lengthMs
     const lengthMs = before === undefined ? FIRST_PAUSE_MS : Math.min(before * 2, LONGEST_PAUSE_MS)
     if (this.#pauses.size >= PAUSES_MAX) this.#pauses.clear()
-    this.#pauses.set(id, { until: this.#env.clock.now() + lengthMs, lengthMs, lost })
+    this.#pauses.set(id, { until: this.#env.clock.now() + lengthMs, lengthMs, left, lost })
   }
 }

@@ -19,7 +19,7 @@ export interface JobProgress {
   detail: string
   /** The walk that goes on, when there is one. */
   task: TaskProgress | null
-  /** What the job has done since the process started, by name (see the job's file). */
+  /** What the job has done since the process started, or found at present, by name (see the job's file). */
   counters: Record<string, number>
   /** The last thing that went wrong, '' when nothing has. */
   lastError: string
