@@ -61,7 +61,7 @@ export class SimulatedSet {
         number: position + 1,
         set: 1,
         position,
-        segments: { threshold: this.#threshold },
+        segments: { threshold: this.#threshold, aheadBytes: 16 * 1024 },
       })
     })
     for (const drive of this.drives) {

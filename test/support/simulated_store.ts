@@ -439,7 +439,15 @@ export class SimulatedStore {
         const io = this.drive(number).connect()
         const memory = this.#segments(number)
         const { threshold } = this.options
-        const segments = { memory, loads, threshold, driveId: driveId(number), sealBytes: 60_000, ballastBytes: 4096 }
+        const segments = {
+          memory,
+          loads,
+          threshold,
+          driveId: driveId(number),
+          sealBytes: 60_000,
+          ballastBytes: 4096,
+          aheadBytes: 8192,
+        }
         mine.set(number, new LocalDrive({ io, number, set, position, row, segments }))
       }
       for (const set of reader.sets()) {

@@ -53,7 +53,7 @@ export class World {
       io: this.simulated.connect(), number: 5, set: 0, position: 1,
       segments: {
         memory: this.memory, loads: thread === 0, threshold: 2 ** 20, driveId: DRIVE_ID,
-        sealRecords: this.#options.sealRecords ?? 8,
+        sealRecords: this.#options.sealRecords ?? 8, aheadBytes: 16 * 1024,
       },
     }))
     this.compactor = new SegmentCompactor(this.threads[2]!, {

@@ -49,22 +49,23 @@ export interface SegmentWriterOptions {
   batchBytes: number
   /** Bytes that may wait; more are refused. */
   queueBytes: number
+  /** Zeros written ahead of small batches, at a time; 1 MiB at most, 0: none. */
+  aheadBytes: number
   /** Making and sealing segments waits behind foreground work as well. */
   background?: boolean
 }
 
 export const DEFAULT_WRITER_OPTIONS: Omit<SegmentWriterOptions, 'driveId'> = {
   sealBytes: 256 * 2 ** 20, sealRecords: 2 ** 18, batchBytes: 4 * 2 ** 20, queueBytes: 64 * 2 ** 20,
+  aheadBytes: 2 ** 20,
 }
 
 /** A batch is not added to beyond so many buffers: with one more record, a checksum call and a write still take it. */
 const BATCH_PARTS = 240
 const RECORD_CELLS = 6
-/** Written ahead at a time, behind batches of at most so many bytes, when less than LEFT of it is left. */
-const AHEAD = Buffer.alloc(2 ** 20)
+const ZEROS = Buffer.alloc(2 ** 20)
+/** Zeros are written ahead behind batches of at most so many bytes, when less than an eighth of them is left. */
 const AHEAD_BATCH = 128 * 1024
-const LEFT = 128 * 1024
-const ZEROS = AHEAD.subarray(0, 8)
 
 /** A shard with its cells, or a tombstone. What compaction moves may use the reserve of a full drive. */
 export type NewRecord =
@@ -341,11 +342,12 @@ export class SegmentWriter {
   async #writeAhead(segment: OpenSegment): Promise<void> {
     const { file, end } = segment
     const from = Math.max(segment.zeroedTo, end)
-    if (from >= end + LEFT || from >= this.#options.sealBytes) return
+    const ahead = ZEROS.subarray(0, this.#options.aheadBytes)
+    if (from >= Math.min(end + ahead.length / 8, this.#options.sealBytes)) return
     const background = this.#options.background === true
     try {
-      await this.#drive.run('write', [{ op: 'write', file, offset: from, from: [AHEAD] }], { background })
-      segment.zeroedTo = from + AHEAD.length
+      await this.#drive.run('write', [{ op: 'write', file, offset: from, from: [ahead] }], { background })
+      segment.zeroedTo = from + ahead.length
     } catch (error) {
       await this.#afterFailure(segment, error)
     }
