@@ -3,14 +3,8 @@ import { test } from 'node:test'
 import { blockCount } from '../../ts/drive/drive.js'
 import { CursorFile } from '../../ts/store/background/cursor_file.js'
 import { Throttle } from '../../ts/store/background/throttle.js'
-import {
-  PLAIN,
-  randomBody,
-  readAll,
-  SimulatedStore,
-  TestBody,
-  type SimulatedStoreOptions,
-} from '../support/simulated_store.js'
+import { randomBody, readAll, TestBody } from '../support/bodies.js'
+import { PLAIN, SimulatedStore, type SimulatedStoreOptions } from '../support/simulated_store.js'
 import type { BackgroundJob } from '../../ts/store/background/job.js'
 import { VirtualClock } from '../support/virtual_clock.js'
 

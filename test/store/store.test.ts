@@ -4,7 +4,8 @@ import { MetadataError } from '../../ts/meta/engine.js'
 import type { ByteRange, PutResult } from '../../ts/store/object_store.js'
 import { S3Error, type S3ErrorCode } from '../../ts/store/errors.js'
 import { toHex } from '../../ts/store/digests.js'
-import { md5Hex, PLAIN, randomBody, readAll, SimulatedStore, TestBody } from '../support/simulated_store.js'
+import { md5Hex, randomBody, readAll, TestBody } from '../support/bodies.js'
+import { PLAIN, SimulatedStore } from '../support/simulated_store.js'
 
 const bucket = 'bucket'
 

@@ -8,7 +8,8 @@ import { S3Error } from '../../ts/store/errors.js'
 import type { ObjectHandle } from '../../ts/store/object_store.js'
 import type { Store } from '../../ts/store/store.js'
 import { randomInteger, type Random } from '../../ts/util/random.js'
-import { md5Hex, PLAIN, randomBody, readAll, TestBody, type SimulatedStore } from './simulated_store.js'
+import { md5Hex, randomBody, readAll, TestBody } from './bodies.js'
+import { PLAIN, type SimulatedStore } from './simulated_store.js'
 
 export const MODEL_BUCKET = 'model'
 const KEYS_PER_LANE = 4
