@@ -104,6 +104,14 @@ export class Bench {
     this.now = end;
   }
 
+  /** Nothing happens for so long; then the first timer that was due fires, and nothing else yet. */
+  wake(ms: number): void {
+    this.now += ms;
+    const { timer } = this;
+    this.timer = undefined;
+    timer?.run();
+  }
+
   /** Nothing happens for so long; then everything that was due. */
   standStill(ms: number): void {
     this.now += ms;

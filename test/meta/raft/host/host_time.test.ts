@@ -1,17 +1,66 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { makeMessage, NONE } from '../../../../ts/meta/raft/core/types.js';
-import { bytes } from '../support/group.js';
 import { Bench, TICK_MS } from './bench.js';
+import { bytes } from '../support/group.js';
 
 describe("a host's ticks", () => {
-  test('counts a standstill as one tick', () => {
+  /** Of a follower that hears nothing more: its timeout is 15. */
+  function ticksLeft(bench: Bench): number {
+    for (let ticks = 1; ; ticks++) {
+      bench.pass(TICK_MS);
+      if (bench.role === 'StatePreCandidate') return ticks;
+    }
+  }
+  const heartbeat = makeMessage('MsgHeartbeat', 2, { from: 1, term: 2 });
+
+  test('that were missed are counted when it wakes', () => {
+    const bench = new Bench(2, [1, 2, 3]);
+    for (let i = 0; i < 3; i++) {
+      bench.standStill(4 * TICK_MS);
+      assert.equal(bench.role, 'StateFollower');
+    }
+    assert.equal(ticksLeft(bench), 3);
+  });
+
+  test('are counted of a standstill up to a few, so that what waited in the meantime comes first', () => {
     const bench = new Bench(2, [1, 2, 3]);
     bench.pass(5 * TICK_MS);
     bench.standStill(100 * TICK_MS);
-    assert.equal(bench.role, 'StateFollower', 'what waited in the meantime comes first');
-    bench.pass(20 * TICK_MS);
-    assert.equal(bench.role, 'StatePreCandidate');
+    assert.equal(bench.role, 'StateFollower');
+    assert.equal(ticksLeft(bench), 15 - 5 - 1 - 5);
+  });
+
+  test('that were missed are not counted against a leader whose messages waited', () => {
+    const bench = new Bench(2, [1, 2, 3]);
+    bench.host.receive([heartbeat]);
+    bench.settle();
+    for (let i = 0; i < 10; i++) {
+      bench.pass(5 * TICK_MS);
+      bench.wake(6 * TICK_MS);
+      bench.host.receive([heartbeat]);
+      bench.pass(0);
+    }
+    assert.equal(bench.role, 'StateFollower');
+    assert.equal(ticksLeft(bench), 15);
+  });
+
+  test('that were missed are counted when somebody else was heard', () => {
+    const bench = new Bench(2, [1, 2, 3]);
+    bench.host.receive([heartbeat]);
+    bench.settle();
+    bench.wake(6 * TICK_MS);
+    bench.host.receive([makeMessage('MsgPreVote', 2, { from: 3, term: 3, index: 1, logTerm: 1 })]);
+    bench.pass(0);
+    bench.settle();
+    assert.equal(ticksLeft(bench), 15 - 1 - 5);
+  });
+
+  test('that were missed do not make a leader repeat its heartbeats', () => {
+    const bench = new Bench(1, [1, 2, 3]);
+    bench.lead(2);
+    bench.standStill(4 * TICK_MS);
+    assert.equal(bench.sent.filter(({ type, to }) => type === 'MsgHeartbeat' && to === 2).length, 1);
   });
 });
 

@@ -334,7 +334,7 @@ const membership: readonly Mutant[] = [
 const storage: readonly Mutant[] = [
   {
     name: 'a commit index that was not written is forgotten',
-    seed: 201,
+    seed: 340,
     apply: around<{ commitUnwritten: boolean }, []>(RaftHost, 'write', (host, call) => {
       host.commitUnwritten = false;
       call();

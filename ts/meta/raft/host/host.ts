@@ -16,6 +16,10 @@
  *   in between leaves a state machine that is ahead of its log, which a restart repairs by the same reset.
  * - Release: the log is released only up to what the state machine has flushed.
  *
+ * Ticks: a host that was woken late counts one tick at once, and in a turn of its own up to MISSED_TICKS of those that
+ * it missed, so that elections on a machine with too much to do take no multiple of their time. Messages that waited
+ * come in between: when the leader is among those heard, it was not the leader who was silent, and nothing is counted.
+ *
  * Any error of log or state machine, and any broken invariant, stops the host for good.
  */
 import { decodeConfChange, type ConfChange } from '../core/confchange.js';
@@ -81,6 +85,9 @@ export interface HostOptions {
   readonly core: Partial<Omit<RaftOptions, 'id' | 'storage' | 'random' | 'applied' | 'asyncStorageWrites'>>;
 }
 
+/** Far below an election timeout: a node that slept does not campaign for that alone. */
+const MISSED_TICKS = 5;
+
 /** The log as the core reads it: in memory, with snapshots from the state machine. */
 class HostStorage extends MemoryStorage {
   private readonly machine: StateMachine;
@@ -132,6 +139,8 @@ export class RaftHost {
 
   /** When the next tick is due. Ticks keep their phase for good; phases differ between nodes. */
   private nextTickAt: number;
+  /** Ticks that were missed and are to be counted in the next turn, unless the leader is heard before. */
+  private missedTicks = 0;
   private cancelTick: () => void = () => undefined;
   /** Followers that were sent a snapshot, and until when it may take. */
   private readonly snapshotDeadlines: Map<NodeId, number> = new Map();
@@ -188,6 +197,9 @@ export class RaftHost {
     if (this.overloaded) return;
     this.enter(() => {
       for (const message of messages) this.raw.step(message);
+      if (this.missedTicks === 0) return;
+      const { lead } = this.raw.status().softState;
+      if (messages.some(({ from }) => from === lead)) this.missedTicks = 0;
     });
   }
 
@@ -537,27 +549,44 @@ export class RaftHost {
 
   private scheduleTick(): void {
     const { clock } = this.options;
-    this.cancelTick = clock.after(Math.max(0, this.nextTickAt - clock.now()), () => this.onTick());
+    const ms = this.missedTicks > 0 ? 0 : Math.max(0, this.nextTickAt - clock.now());
+    this.cancelTick = clock.after(ms, () => this.onTick());
   }
 
   private onTick(): void {
     this.enter(() => {
       const { clock, tickMs } = this.options;
       const now = clock.now();
+      this.countMissed(now);
+      if (now < this.nextTickAt) return;
       const late = now - this.nextTickAt;
-      // After a standstill one tick counts for all that were missed: messages that waited meanwhile come
-      // first.
       if (late > tickMs) this.raw.doubtClock();
-      this.nextTickAt += tickMs * (1 + Math.max(0, Math.floor(late / tickMs)));
-      // With a log that hangs a leader could neither commit nor be replaced while its heartbeats go on, and a
-      // candidate's own vote would never become durable.
-      if (this.writingSince !== undefined && now - this.writingSince > this.options.stallMs)
-        this.raw.resign();
+      const missed = Math.floor(late / tickMs);
+      this.nextTickAt += tickMs * (1 + missed);
+      this.missedTicks = Math.min(missed, MISSED_TICKS);
+      if (this.stalled(now)) this.raw.resign();
       else this.tickCore();
       this.watchSnapshots(now);
       for (const id of this.reads.expire(now, this.options.readRetryMs)) this.raw.readIndex(id);
     });
     if (!this.stopped) this.scheduleTick();
+  }
+
+  /**
+   * With a log that hangs a leader could neither commit nor be replaced while its heartbeats go on, and a
+   * candidate's own vote would never become durable.
+   */
+  private stalled(now: number): boolean {
+    return this.writingSince !== undefined && now - this.writingSince > this.options.stallMs;
+  }
+
+  /** What follows from one of them, such as a campaign, comes before the others. A leader's would repeat heartbeats. */
+  private countMissed(now: number): void {
+    const missed = this.missedTicks;
+    if (missed === 0) return;
+    this.missedTicks = 0;
+    if (this.stalled(now) || this.raw.status().softState.state === 'StateLeader') return;
+    for (let i = 0; i < missed && !this.raw.hasReady(); i++) this.tickCore();
   }
 
   private tickCore(): void {
