@@ -8,6 +8,7 @@ import { LocalDrive } from '../../drive/local_drive.js'
 import type { SegmentsMemory, SegmentTotals } from '../../drive/segments/segment_table.js'
 import { createSegmentsMemory, SegmentTable } from '../../drive/segments/segment_table.js'
 import type { DriveRecord } from '../../meta/schema.js'
+import { Again } from '../../util/again.js'
 import type { Logger } from '../log.js'
 
 /** Room for some ten thousand deletes of small shards on a full drive. */
@@ -22,7 +23,7 @@ export interface LoadableDrive {
 
 export class DriveSegments {
   readonly #memories = new Map<number, SegmentsMemory>()
-  readonly #loading = new Set<number>()
+  readonly #loading = new Map<number, Again<{ drive: LoadableDrive; opened: LocalDrive }>>()
   readonly #totals = new Map<number, { at: number; totals: SegmentTotals }>()
   readonly #log: Logger
   /** A drive's segments were damaged, so that shards may be missing on it. */
@@ -70,16 +71,26 @@ export class DriveSegments {
     void this.open(drive).segments.refill()
   }
 
-  /** Begins to load what is not loaded yet. What needs it waits; nobody waits here. */
+  /**
+   * Begins to load what is not loaded yet. What needs it waits; nobody waits here. Loads that fail are tried again when
+   * this was called meanwhile: the drive may have come back while its calls still ran into their deadlines.
+   */
   load(drive: LoadableDrive, opened: LocalDrive = this.open(drive)): void {
-    const { number, set } = drive.record
+    const { number } = drive.record
+    let loading = this.#loading.get(number)
+    if (loading === undefined) {
+      loading = new Again((asked) => this.#load(asked.drive, asked.opened))
+      this.#loading.set(number, loading)
+    }
+    loading.ask({ drive, opened })
+  }
+
+  async #load({ record: { number, set }, path }: LoadableDrive, opened: LocalDrive): Promise<void> {
     const phase = this.table(number)?.phase
-    if (this.#loading.has(number) || (phase !== 'new' && phase !== 'failed')) return
-    this.#loading.add(number)
+    if (phase !== 'new' && phase !== 'failed') return
     const started = performance.now()
-    const { path } = drive
-    opened.load().then((report) => {
-      const { segments, hinted, records, damaged, unreadable } = report
+    try {
+      const { segments, hinted, records, damaged, unreadable } = await opened.load()
       const ms = Math.round(performance.now() - started)
       const fields = { path, segments, hinted, records, ms }
       if (damaged === 0) this.#log[records > 0 ? 'info' : 'debug'](fields, 'segments loaded')
@@ -87,8 +98,8 @@ export class DriveSegments {
         this.#log.warn({ ...fields, damaged, unreadable: unreadable.slice(0, 10) }, 'segments loaded; some are damaged')
         this.#damaged(set)
       }
-    }, (error: unknown) => {
+    } catch (error) {
       this.#log.error({ err: error, path }, 'the segments of a drive could not be loaded')
-    }).finally(() => this.#loading.delete(number))
+    }
   }
 }

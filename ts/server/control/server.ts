@@ -25,6 +25,7 @@ import { addControlMetrics } from '../metrics/control_metrics.js'
 import { MetadataThread } from '../threads/metadata_thread.js'
 import { MetadataClient } from '../../meta/client.js'
 import { MetadataError } from '../../meta/engine.js'
+import { Again } from '../../util/again.js'
 import { FIRST_NODE } from '../cluster/identity.js'
 import { JoinRefused } from '../cluster/join.js'
 import { Membership } from '../cluster/membership.js'
@@ -68,7 +69,8 @@ export class Server {
   #state: ServerState | undefined
   #adminServer: AdminServer | undefined
   #admin: HostPort
-  #renewing: Promise<void> | undefined
+  /** What was opened anew may be broken before all that stands on it has begun. */
+  readonly #renewal: Again<string> = new Again((message) => this.#renew(message))
 
   private constructor(
     config: Config,
@@ -160,9 +162,7 @@ export class Server {
           this.#hooks.fatal('the metadata thread failed', error)
         },
         broken: (message) => {
-          this.#renewing ??= this.#renew(message).finally(() => {
-            this.#renewing = undefined
-          })
+          this.#renewal.ask(message)
         },
       },
     )
