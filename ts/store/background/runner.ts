@@ -13,8 +13,10 @@ const LONGEST_PAUSE_MS = 30_000
 
 interface Lane {
   job: BackgroundJob
-  /** Ends the current wait. */
+  /** Ends the current wait, or does without the next one. */
   wake: () => void
+  /** Called for during a slice, which may have looked before there was anything to see. */
+  called: boolean
   ended: Promise<void>
 }
 
@@ -32,7 +34,8 @@ export class BackgroundRunner {
 
   start(jobs: readonly BackgroundJob[]): void {
     for (const job of jobs) {
-      const lane: Lane = { job, wake: () => undefined, ended: Promise.resolve() }
+      const lane: Lane = { job, wake: () => undefined, called: false, ended: Promise.resolve() }
+      this.#awaken(lane)
       this.#lanes.set(job.name, lane)
       lane.ended = this.#run(lane)
     }
@@ -88,6 +91,7 @@ export class BackgroundRunner {
         continue
       }
       let waitMs: number
+      lane.called = false
       try {
         waitMs = (await lane.job.runSlice(this.#env.clock.now() + SLICE_MS)).againMs
         pauseMs = FIRST_PAUSE_MS
@@ -97,21 +101,27 @@ export class BackgroundRunner {
         pauseMs = Math.min(pauseMs * 2, LONGEST_PAUSE_MS)
       }
       // Even a job with more to do lets the thread's other work run.
-      await this.#wait(lane, waitMs)
+      await this.#wait(lane, lane.called ? 0 : waitMs)
+    }
+  }
+
+  #awaken(lane: Lane): void {
+    lane.wake = () => {
+      lane.called = true
     }
   }
 
   #wait(lane: Lane, ms: number): Promise<void> {
     if (this.#stopping) return Promise.resolve()
     return new Promise((resolve) => {
-      const cancel = this.#env.clock.after(ms, () => {
-        lane.wake = () => undefined
+      const end = (): void => {
+        this.#awaken(lane)
         resolve()
-      })
+      }
+      const cancel = this.#env.clock.after(ms, end)
       lane.wake = () => {
         cancel()
-        lane.wake = () => undefined
-        resolve()
+        end()
       }
     })
   }
