@@ -183,6 +183,26 @@ test('checksums: composite and full object, of every algorithm that has them', a
   }
 })
 
+test('an upload begun without an algorithm gets CRC64NVME, or none when a part chose another', async () => {
+  const plain = server.sdk({ requestChecksumCalculation: 'WHEN_REQUIRED' })
+  for (const chosen of ['CRC64NVME', 'CRC32'] as const) {
+    const at = { Bucket, Key: `undeclared ${chosen}` }
+    const { UploadId } = await plain.send(new CreateMultipartUploadCommand(at))
+    const Parts: CompletedPart[] = []
+    for (const more of [{}, { ChecksumAlgorithm: chosen }]) {
+      const request = { ...at, UploadId, PartNumber: Parts.length + 1, Body: randomBytes(MIN_PART), ...more }
+      const { $metadata: _, ...sent } = await plain.send(new UploadPartCommand(request))
+      Parts.push({ ...sent, PartNumber: request.PartNumber })
+    }
+    assert.ok(Parts[0]?.ChecksumCRC64NVME !== undefined && Parts[1]?.[`Checksum${chosen}`] !== undefined)
+    await plain.send(new CompleteMultipartUploadCommand({ ...at, UploadId, MultipartUpload: { Parts } }))
+    const head = await plain.send(new HeadObjectCommand({ ...at, ChecksumMode: 'ENABLED' }))
+    assert.equal(head.ChecksumType, chosen === 'CRC32' ? undefined : 'FULL_OBJECT')
+    assert.equal(head.ChecksumCRC64NVME === undefined, chosen === 'CRC32')
+    assert.equal(head.ChecksumCRC32, undefined)
+  }
+})
+
 test('checksums that lie or do not fit are refused', async () => {
   for (const [ChecksumAlgorithm, ChecksumType] of [['SHA256', 'FULL_OBJECT'], ['CRC64NVME', 'COMPOSITE']]) {
     assert.equal(await refusal(create('x', { ChecksumAlgorithm, ChecksumType })), 'InvalidRequest')
