@@ -59,8 +59,29 @@ export class ShardHeaderError extends Error {
 
 /** Throws RangeError when the header cannot be written in this format. */
 export function encodeShardHeader(header: ShardHeader, seed: number = FILE_SEED): Buffer {
-  const { geometry, salvage, dataId, shard } = header
-  const problem = geometryProblem(geometry, shard) ?? (dataId.length === 16 ? undefined : 'data id: 16 bytes')
+  const { geometry, shard } = header
+  if (!(Number.isSafeInteger(shard) && shard >= 0 && shard < geometry.k + geometry.m)) {
+    throw new RangeError(`shard ${String(shard)} of ${String(geometry.k)}+${String(geometry.m)}`)
+  }
+  const shared = commonHeader(header)
+  const bytes = Buffer.allocUnsafe(shared.length)
+  bytes.set(shared)
+  bytes[24] = shard
+  sealHeader(bytes, seed)
+  return bytes
+}
+
+/**
+ * Headers of the parts that are being written: their shards share everything but number and checksum. By the objects
+ * that they share; emptied now and then.
+ */
+const common = new Map<SalvageInfo, { dataId: DataId; geometry: Geometry; bytes: Buffer }>()
+const COMMON_MOST = 128
+
+function commonHeader({ dataId, geometry, salvage }: ShardHeader): Buffer {
+  const known = common.get(salvage)
+  if (known !== undefined && known.dataId === dataId && known.geometry === geometry) return known.bytes
+  const problem = geometryProblem(geometry, 0) ?? (dataId.length === 16 ? undefined : 'data id: 16 bytes')
   if (problem !== undefined) throw new RangeError(problem)
   const keyLength = Buffer.byteLength(salvage.key, 'utf8')
   const uploadIdLength = Buffer.byteLength(salvage.uploadId, 'utf8')
@@ -69,7 +90,6 @@ export function encodeShardHeader(header: ShardHeader, seed: number = FILE_SEED)
   const size = alignUp(FIXED_SIZE + salvageLength + CHECKSUM_BYTES, RECORD_ALIGNMENT)
   const bytes = Buffer.alloc(size)
   putPrefix(bytes, KIND_SHARD, size, dataId)
-  bytes[24] = shard
   bytes[25] = geometry.k
   bytes[26] = geometry.m
   bytes[27] = MATRIX_CAUCHY
@@ -81,7 +101,8 @@ export function encodeShardHeader(header: ShardHeader, seed: number = FILE_SEED)
   bytes.writeUInt16LE(keyLength, FIXED_SIZE + 10)
   bytes.write(salvage.key, FIXED_SIZE + SALVAGE_SIZE, 'utf8')
   bytes.write(salvage.uploadId, FIXED_SIZE + SALVAGE_SIZE + keyLength, 'utf8')
-  sealHeader(bytes, seed)
+  if (common.size >= COMMON_MOST) common.clear()
+  common.set(salvage, { dataId, geometry, bytes })
   return bytes
 }
 

@@ -25,7 +25,7 @@
 import { type DataId, ShardError, type ShardHeader } from '../drive.js'
 import { IoError, type IoOp, LAST_OPENED } from '../io.js'
 import type { DriveAccess } from '../local_drive.js'
-import { encodeShardHeader } from '../shard_file.js'
+import { encodeShardHeader, RECORD_ALIGNMENT } from '../shard_file.js'
 import { encodeBatchHeader, encodeTombstone, padding } from './batch.js'
 import { HintBuilder } from './hint.js'
 import {
@@ -64,6 +64,7 @@ export const DEFAULT_WRITER_OPTIONS: Omit<SegmentWriterOptions, 'driveId'> = {
 const BATCH_PARTS = 240
 const RECORD_CELLS = 6
 const ZEROS = Buffer.alloc(2 ** 20)
+const PADDING = Array.from({ length: RECORD_ALIGNMENT }, (_, size) => ZEROS.subarray(0, size))
 /** Zeros are written ahead behind batches of at most so many bytes, when less than an eighth of them is left. */
 const AHEAD_BATCH = 128 * 1024
 
@@ -446,7 +447,8 @@ function addRecord(batch: Batch, item: Item, segment: OpenSegment): void {
   const header = record.kind === 'shard'
     ? encodeShardHeader(record.header, segment.seed)
     : encodeTombstone(record.dataId, record.buried, segment.seed)
-  const parts: Uint8Array[] = [header]
+  const { parts } = batch
+  parts.push(header)
   let size = header.length
   if (record.kind === 'shard') {
     const cells = record.cells.length > RECORD_CELLS ? [Buffer.concat(record.cells)] : record.cells
@@ -456,9 +458,8 @@ function addRecord(batch: Batch, item: Item, segment: OpenSegment): void {
     }
   }
   const pad = padding(size)
-  if (pad > 0) parts.push(ZEROS.subarray(0, pad))
+  if (pad > 0) parts.push(PADDING[pad] as Uint8Array)
   batch.items.push({ item, offset: segment.end + batch.length, size })
-  batch.parts.push(...parts)
   batch.length += size + pad
 }
 

@@ -47,11 +47,12 @@ export interface Batch {
 
 /** A request as it travels: encoded once, where it is proposed. */
 export function encodeRequest(command: Command, requestId: string | undefined, fence?: Fence): Buffer {
-  return pack({ command, requestId, fence })
+  // Undefined is left out at once: `pack` would look for it, and copy the whole command without.
+  return pack(requestId === undefined && fence === undefined ? { command } : { command, requestId, fence })
 }
 
 export function encodeBatch(timeMs: number, requests: readonly Uint8Array[], origin?: Origin): Buffer {
-  return pack({ timeMs, requests, origin })
+  return pack(origin === undefined ? { timeMs, requests } : { timeMs, requests, origin })
 }
 
 /** Throws MetadataError 'corrupt' for bytes that are no batch. What a command says is checked when it is applied. */
