@@ -3,7 +3,8 @@
 // A thread attaches to a region once and gets a small number for it. Single operations take their id from a mailbox,
 // a Uint8Array of that thread over shared memory, so that a call has no buffer argument to unwrap, and a get leaves
 // its answer there: they are a few comparisons away from an empty call. Region and mailbox are referenced until the
-// environment ends; a SharedArrayBuffer cannot be detached.
+// thread detaches from the region or the environment ends; a SharedArrayBuffer cannot be detached. Numbers of which
+// nothing is attached any more are given out again.
 #include <cmath>
 #include <cstring>
 #include <deque>
@@ -23,12 +24,18 @@ using index::ShardIndex;
 struct IndexEnvironment {
   struct Attached {
     ShardIndex index;
-    uint8_t* mailbox;
+    /// nullptr: the number is free.
+    uint8_t* mailbox = nullptr;
     Napi::ObjectReference region_reference;
     Napi::ObjectReference mailbox_reference;
   };
   // A deque does not move its elements. Its references end with the environment.
   std::deque<Attached> attached;
+  std::vector<uint32_t> free_numbers;
+
+  Attached* Find(size_t number) {
+    return number < attached.size() && attached[number].mailbox != nullptr ? &attached[number] : nullptr;
+  }
   std::vector<ShardIndex::Entry> piece;
 };
 
@@ -78,11 +85,11 @@ struct Call {
     napi_get_cb_info(env, info, &count, arguments, nullptr, &data);
     auto* own = static_cast<IndexEnvironment*>(data);
     uint32_t number = 0;
-    if (count < 1 || napi_get_value_uint32(env, arguments[0], &number) != napi_ok || number >= own->attached.size()) {
+    if (count >= 1 && napi_get_value_uint32(env, arguments[0], &number) == napi_ok) attached = own->Find(number);
+    if (attached == nullptr) {
       napi_throw_type_error(env, "ERR_OSTRAKA_ARGUMENT", "index: expected a number given by indexAttach");
       return false;
     }
-    attached = &own->attached[number];
     return true;
   }
 
@@ -158,8 +165,8 @@ class IndexArgs : public Args {
   bool Attached(IndexEnvironment::Attached** out) {
     int64_t number;
     if (!Integer(0, "number", 0, static_cast<int64_t>(own_.attached.size()) - 1, &number)) return false;
-    *out = &own_.attached[static_cast<size_t>(number)];
-    return true;
+    *out = own_.Find(static_cast<size_t>(number));
+    return *out != nullptr || Range("number: nothing is attached");
   }
   IndexEnvironment& own() { return own_; }
 
@@ -215,13 +222,36 @@ Napi::Value Attach(const Napi::CallbackInfo& info) {
     args.Range("region: not a formatted index");
     return info.Env().Undefined();
   }
-  auto& attached = args.own().attached;
-  attached.push_back({index, mailbox.data, Napi::Persistent(info[0].As<Napi::Object>()),
-                      Napi::Persistent(info[1].As<Napi::Object>())});
+  IndexEnvironment& own = args.own();
+  if (own.free_numbers.empty()) {
+    own.free_numbers.push_back(static_cast<uint32_t>(own.attached.size()));
+    own.attached.emplace_back();
+  }
+  const uint32_t number = own.free_numbers.back();
+  own.free_numbers.pop_back();
+  IndexEnvironment::Attached& attached = own.attached[number];
+  attached.index = index;
+  attached.mailbox = mailbox.data;
+  attached.region_reference = Napi::Persistent(info[0].As<Napi::Object>());
+  attached.mailbox_reference = Napi::Persistent(info[1].As<Napi::Object>());
   // Of what outlives the environment nothing may be asked of it any more.
-  attached.back().region_reference.SuppressDestruct();
-  attached.back().mailbox_reference.SuppressDestruct();
-  return Napi::Number::New(info.Env(), static_cast<double>(attached.size() - 1));
+  attached.region_reference.SuppressDestruct();
+  attached.mailbox_reference.SuppressDestruct();
+  return Napi::Number::New(info.Env(), number);
+}
+
+// indexDetach(number)
+Napi::Value Detach(const Napi::CallbackInfo& info) {
+  IndexArgs args(info);
+  IndexEnvironment::Attached* attached;
+  int64_t number;
+  if (!args.Attached(&attached) || !args.Integer(0, "number", 0, UINT32_MAX, &number)) return info.Env().Undefined();
+  attached->index = ShardIndex();
+  attached->mailbox = nullptr;
+  attached->region_reference.Reset();
+  attached->mailbox_reference.Reset();
+  args.own().free_numbers.push_back(static_cast<uint32_t>(number));
+  return info.Env().Undefined();
 }
 
 double AsLocation(uint64_t location) { return location == UINT64_MAX ? -1 : static_cast<double>(location); }
@@ -397,6 +427,7 @@ void InitIndex(Napi::Env env, Napi::Object exports) {
   Export<Padding>(env, exports, "indexPadding");
   Export<Format>(env, exports, "indexFormat");
   Export<Attach>(env, exports, "indexAttach");
+  Export<Detach>(env, exports, "indexDetach");
   Export<GetMany>(env, exports, "indexGetMany");
   Export<Candidates>(env, exports, "indexCandidates");
   Export<InsertHashed>(env, exports, "indexInsertHashed");

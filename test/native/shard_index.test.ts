@@ -3,6 +3,8 @@ import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { Worker } from 'node:worker_threads';
 import fc from 'fast-check';
 import { addon } from '../../ts/native/addon.js';
@@ -111,6 +113,47 @@ test('wrong arguments are refused and nothing crashes', () => {
   assert.throws(() => addon.indexAttach(new Uint8Array(memory.buffer, memory.offset), new Uint8Array(23)), refused);
   assert.throws(() => addon.indexIterate(number, 0n, new Uint8Array(16), new Uint8Array(16)), refused);
   assert.throws(() => createIndexMemory(0), refused);
+});
+
+test('an index that nothing can reach any more lets its memory go, and nothing else', { timeout: 60_000 }, async () => {
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as () => void;
+  const kept: ShardIndex[] = [];
+  const memories = Array.from({ length: 40 }, (_, i) => {
+    const memory = createIndexMemory(1000);
+    const index = new ShardIndex(memory);
+    index.insert(idOf(i), i);
+    if (i % 4 === 0) kept.push(index);
+    return new WeakRef(memory.buffer);
+  });
+  const held = (): number => memories.filter((memory) => memory.deref() !== undefined).length;
+  // The index first, and what it was attached to after that. The test's own time limit ends this if it never is.
+  while (held() > kept.length) {
+    await sleep(1);
+    collect();
+  }
+  for (const [i, index] of kept.entries()) assert.equal(index.get(idOf(4 * i)), 4 * i);
+  // Numbers are given out again: to one index each.
+  const more = Array.from({ length: 40 }, () => new ShardIndex(createIndexMemory(1000)));
+  for (const [i, index] of more.entries()) index.insert(idOf(i), 1000 + i);
+  for (const [i, index] of more.entries()) assert.equal(index.get(idOf(i)), 1000 + i);
+  for (const [i, index] of kept.entries()) assert.equal(index.get(idOf(4 * i)), 4 * i);
+});
+
+test('of a detached index nothing can be asked', () => {
+  const memory = createIndexMemory(100);
+  const attach = (): number => {
+    return addon.indexAttach(new Uint8Array(memory.buffer, memory.offset), new Uint8Array(24));
+  };
+  const [first, second] = [attach(), attach()];
+  const refused = { code: 'ERR_OSTRAKA_ARGUMENT' };
+  addon.indexDetach(first);
+  for (const ask of [addon.indexGet, addon.indexRemove, addon.indexLength, addon.indexClear, addon.indexDetach]) {
+    assert.throws(() => { ask(first); }, refused);
+  }
+  assert.equal(attach(), first);
+  assert.equal(addon.indexInsert(second, 7), 0);
+  assert.equal(addon.indexLength(first), 1);
 });
 
 function inWorker(memory: IndexMemory, body: string): Worker {

@@ -71,6 +71,7 @@ async function crashRun(seed: number, lives: number, engine: 'simulated' | 'loca
   await sim.settleBackground(3)
   await model.check()
   await model.checkDrives()
+  sim.close()
   return model.operations
 }
 

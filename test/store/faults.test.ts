@@ -118,6 +118,7 @@ async function faultRun(seed: number, engine: 'simulated' | 'local'): Promise<nu
   await model.check()
   await model.checkDrives()
   assert.ok(sim.members().every((drive) => !drive.healing))
+  sim.close()
   return model.operations
 }
 

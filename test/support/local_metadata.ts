@@ -55,6 +55,7 @@ class EngineClientReader extends SnapshotReader {
 export class LocalMetadata {
   readonly engine: LocalEngine
   readonly #copies: number
+  readonly #readers: EngineClientReader[] = []
   /** The process is gone. */
   dead = false
   /** Called for every command before it is proposed; may throw MetadataError, or return a promise to hold it back. */
@@ -96,8 +97,10 @@ export class LocalMetadata {
 
   client(): MetadataEngine {
     const { engine } = this
+    const reader = new EngineClientReader(engine)
+    this.#readers.push(reader)
     return {
-      reader: new EngineClientReader(engine),
+      reader,
       propose: async (command, requestId) => {
         await this.before(command)
         if (this.dead) return await new Promise<never>(() => undefined)
@@ -129,6 +132,7 @@ export class LocalMetadata {
 
   die(): void {
     this.dead = true
+    for (const reader of this.#readers) reader.release()
     // Its drives are dead too: nothing that it still does reaches anything.
     void this.engine.close().catch(() => undefined)
   }

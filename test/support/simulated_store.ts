@@ -6,6 +6,7 @@
  *   await sim.run(sim.worker(0).store.createBucket('bucket', 'owner', 'region'))
  *   await sim.crash('powerCut')            // or 'kill'; then sim is the next process over what is left
  *   await sim.settleBackground()           // heals, fences, collects, finds orphans until nothing is left to do
+ *   sim.close()                            // or it stays in memory
  */
 import { LocalDrive, prepareLayout } from '../../ts/drive/local_drive.js'
 import { DriveTable, type DriveRow } from '../../ts/drive/drive_table.js'
@@ -168,6 +169,12 @@ export class SimulatedStore {
       if (how === 'powerCut') drive.powerCut()
       else drive.kill()
     }
+  }
+
+  /** Ends the last process. Its engine's timers would keep all of this for ever, and do its regular work. */
+  close(): void {
+    this.metadata.die()
+    for (const drive of this.drives.values()) drive.kill()
   }
 
   /** The next process over what a cut left. */

@@ -37,6 +37,7 @@ export abstract class SnapshotReader extends ViewReader {
 
   /** Lets the snapshot go; the next read takes a new one. */
   release(): void {
+    clearTimeout(this.#timer)
     this.#snapshot?.release()
     this.#snapshot = undefined
     this.#state = undefined
@@ -49,10 +50,7 @@ export abstract class SnapshotReader extends ViewReader {
     const state = new CheckedView(taken)
     this.#index = readApplied(state).index
     this.#state = state
-    clearTimeout(this.#timer)
-    this.#timer = setTimeout(() => {
-      if (this.#snapshot === taken) this.release()
-    }, MAX_AGE_MS)
+    this.#timer = setTimeout(() => { this.release() }, MAX_AGE_MS)
     this.#timer.unref()
     return state
   }

@@ -98,6 +98,8 @@ export interface NativeAddon {
   indexPadding(bytes: Uint8Array): number;
   indexFormat(region: Uint8Array, maxEntries: number, hashed: 0 | 1): void;
   indexAttach(region: Uint8Array, mailbox: Uint8Array): number;
+  /** The number may be given out again. */
+  indexDetach(index: number): void;
   indexGet(index: number): void;
   indexInsert(index: number, location: number): number;
   indexCompareAndSet(index: number, expected: number, location: number): number;

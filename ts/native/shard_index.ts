@@ -46,6 +46,9 @@ export function createIndexMemory(maxEntries: number, form: 'ids' | 'hashed' = '
   return { buffer, offset };
 }
 
+/** Attached, the addon keeps the memory; an index that nothing can reach any more lets it go. */
+const unreachable = new FinalizationRegistry<number>((number) => { addon.indexDetach(number); });
+
 /** What both forms have in common. Use it in the thread that made it. */
 class AttachedIndex {
   protected readonly number: number;
@@ -54,6 +57,7 @@ class AttachedIndex {
 
   constructor({ buffer, offset }: IndexMemory) {
     this.number = addon.indexAttach(new Uint8Array(buffer, offset), this.mailbox);
+    unreachable.register(this, this.number);
   }
 
   get length(): number {

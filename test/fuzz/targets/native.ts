@@ -9,7 +9,7 @@ import type { FuzzTarget } from '../target.js'
 const CALLS = [
   'encode', 'reconstruct', 'parityAgrees', 'sealStripe', 'sealBlock', 'verifyCells', 'erasureKernel', 'xxh3_64',
   'xxh3_128', 'crc32c', 'crc64nvme', 'md5Start', 'md5Update', 'md5Digest', 'checksum64', 'checksum64Matches',
-  'zstdCompress', 'zstdDecompress', 'indexRegionBytes', 'indexPadding', 'indexAttach', 'indexGet',
+  'zstdCompress', 'zstdDecompress', 'indexRegionBytes', 'indexPadding', 'indexAttach', 'indexGet', 'indexDetach',
 ] as const
 const MOST_ARGUMENTS = 9
 const NUMBERS = [0, 1, 2, 3, 8, 15, 16, 17, 64, 88, 255, 256, -1, 1.5, NaN, Infinity, 2 ** 31, 2 ** 32, 2 ** 53, -0]

@@ -432,6 +432,7 @@ export class DriveRegistry {
       'a blank drive has taken the place of another',
     )
     this.#publish()
+    this.segments.forget(old.number)
     this.#watcher?.metadata.removeDrive(old.number, 'replaced')
     this.#watcher?.metadata.addDrive({ number: record.number, path: place.path })
     this.#watcher?.returned(record.set)

@@ -43,13 +43,20 @@ export class DriveSegments {
     return made
   }
 
-  /** Undefined for a drive that was never here. */
+  /** For a drive that was replaced: its memory goes when no thread has the drive open any more. */
+  forget(drive: number): void {
+    this.#memories.delete(drive)
+    this.#loading.delete(drive)
+    this.#totals.delete(drive)
+  }
+
+  /** Undefined for a drive that is not here. */
   table(drive: number): SegmentTable | undefined {
     const memory = this.#memories.get(drive)
     return memory === undefined ? undefined : new SegmentTable(memory.table)
   }
 
-  /** What the segments of a drive hold, not older than a second; undefined for a drive that was never here. */
+  /** What the segments of a drive hold, not older than a second; undefined for a drive that is not here. */
   totals(drive: number): SegmentTotals | undefined {
     const now = performance.now()
     const known = this.#totals.get(drive)
