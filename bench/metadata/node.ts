@@ -11,6 +11,7 @@ import { encodeRequest } from '../../ts/meta/apply/apply.js'
 import { MetadataClient } from '../../ts/meta/client.js'
 import type { Command, CommandValue } from '../../ts/meta/command.js'
 import type { ReplicaStatus } from '../../ts/meta/engine.js'
+import { raiseHeapFloor } from '../../ts/server/threads/heap.js'
 import { MetadataThread } from '../../ts/server/threads/metadata_thread.js'
 import { WRITE_BYTES, closedLoop, keyOf } from './closed_loop.js'
 import type { LoopPlan, Measured } from './closed_loop.js'
@@ -46,6 +47,8 @@ const BUCKET = 'bench'
 const SAMPLE_MS = 50
 /** Keys that reads choose from, all written before. */
 const READ_KEYS = 1000
+
+raiseHeapFloor()
 
 let thread: MetadataThread | undefined
 let client: MetadataClient | undefined

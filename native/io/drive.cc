@@ -235,6 +235,8 @@ int Drive::OnFile(Operation& operation, const File& file, Result* result) {
       return Write(file, operation.offset, operation.data.get(), operation.size);
     case Kind::kSync:
       return fdatasync(fd) == 0 ? 0 : errno;
+    case Kind::kWriteBack:
+      return WriteBack(file);
     case Kind::kDropCache: {
       bool gone = false;
       const int error = DropCache(file, &gone);

@@ -190,6 +190,11 @@ int Write(const File& file, uint64_t offset, const uint8_t* from, size_t size) {
   return 0;
 }
 
+int WriteBack(const File& file) {
+  const int error = Errno(Retry([&] { return sync_file_range(file.descriptor.get(), 0, 0, SYNC_FILE_RANGE_WRITE); }));
+  return error == ENOSYS || error == EPERM || error == EINVAL ? 0 : error;
+}
+
 int DropCache(const File& file, bool* gone) {
   const int fd = file.descriptor.get();
   *gone = false;

@@ -47,8 +47,9 @@ enum class Kind : uint8_t {
   kSpace,
   kLock,
   kRefresh,
+  kWriteBack,
 };
-constexpr uint8_t kLastKind = static_cast<uint8_t>(Kind::kRefresh);
+constexpr uint8_t kLastKind = static_cast<uint8_t>(Kind::kWriteBack);
 
 enum Flags : uint32_t {
   kModeRead = 0,
@@ -103,6 +104,9 @@ int Read(const File& file, uint64_t offset, uint8_t* into, size_t size, uint64_t
 /// not wait for the drive.
 int ReadCached(const File& file, uint64_t offset, uint8_t* into, size_t size);
 int Write(const File& file, uint64_t offset, const uint8_t* from, size_t size);
+/// Has the kernel begin to write what the cache holds of the file. A hint: nothing is durable by it, and where the
+/// system cannot, it does nothing. An error of the writing itself is left to the next sync.
+int WriteBack(const File& file);
 /// Writes back and drops the file's pages; `gone` says whether they were seen to be gone.
 int DropCache(const File& file, bool* gone);
 int SizeOf(const File& file, uint64_t* size);

@@ -75,7 +75,7 @@ describe('native DriveIo', () => {
       }),
       fc.record({ op: fc.constant('truncate' as const), file: fc.constant(LAST_OPENED), size: fc.nat(4000) }),
       fc.constantFrom<IoOp>(
-        ...(['size', 'sync', 'close'] as const).map((kind) => ({ op: kind, file: LAST_OPENED })),
+        ...(['size', 'sync', 'writeBack', 'close'] as const).map((kind) => ({ op: kind, file: LAST_OPENED })),
       ),
     )
     const openAfter = (ops: IoOp[]): IoOp[] => [{ op: 'open', path: 'a', mode: 'write' }, ...ops]
@@ -142,6 +142,24 @@ describe('native DriveIo', () => {
       { op: 'dropCache', file: LAST_OPENED },
     ])
     assert.ok(dropped[2] === 0 || dropped[2] === 1)
+    await io.close()
+  })
+
+  it('begins to write a file back, whether it may be written through this handle or not', async () => {
+    const io = new NativeDriveIo(newRoot())
+    const written = bytes(100_000, 6)
+    const [file] = (await io.run([
+      { op: 'open', path: 'x', mode: 'create' }, { op: 'write', file: LAST_OPENED, offset: 0, from: [written] },
+      { op: 'writeBack', file: LAST_OPENED },
+    ])) as [number]
+    const into = new Uint8Array(written.length)
+    await io.run([
+      { op: 'open', path: 'x', mode: 'read' }, { op: 'writeBack', file: LAST_OPENED },
+      { op: 'read', file: LAST_OPENED, offset: 0, into },
+    ])
+    assert.deepEqual(into, written)
+    await io.run([{ op: 'close', file }])
+    await assert.rejects(io.run([{ op: 'writeBack', file }]), code('EBADF', 0))
     await io.close()
   })
 

@@ -61,6 +61,7 @@ export class FileIo implements DriveIo {
         return undefined
       }
       case 'sync': return fdatasyncSync(file)
+      case 'writeBack': return undefined
       case 'truncate': return ftruncateSync(file, op.size)
       case 'size': return fstatSync(file).size
       case 'close': {

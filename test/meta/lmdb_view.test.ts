@@ -107,4 +107,31 @@ describe('LMDB view', () => {
     snapshot.release()
     await view.close()
   })
+
+  it('is written back while it grows, one time after the other, and no worse for a time that fails', async () => {
+    const asked: ((error?: Error) => void)[] = []
+    const view = LmdbView.create({
+      ...plainDurability(`${root}/back`),
+      writeBack: (name) => {
+        assert.equal(name, 'data.mdb')
+        return new Promise((resolve, reject) => {
+          asked.push((error) => { if (error === undefined) resolve(); else reject(error) })
+        })
+      },
+    })
+    const machine = machineWithBucket(view)
+    const grow = (): void => { change(machine, seededRandom(SEED), 300) }
+    change(machine, seededRandom(SEED), 1)
+    assert.equal(asked.length, 0, 'little is left to the next flush')
+    grow()
+    assert.equal(asked.length, 1)
+    asked[0]?.(new Error('the drive is busy'))
+    await new Promise((resolve) => { setImmediate(resolve) })
+    grow()
+    assert.equal(asked.length, 2)
+    await view.flush(machine.index)
+    asked[1]?.()
+    await view.close()
+    assert.equal(LmdbView.recover(`${root}/back`), machine.index)
+  })
 })

@@ -25,6 +25,7 @@ export type IoOp =
   | { op: 'read'; file: FileHandle; offset: number; into: Uint8Array }
   | { op: 'write'; file: FileHandle; offset: number; from: readonly Uint8Array[] }
   | { op: 'sync'; file: FileHandle }
+  | { op: 'writeBack'; file: FileHandle }
   | { op: 'dropCache'; file: FileHandle }
   | { op: 'truncate'; file: FileHandle; size: number }
   | { op: 'size'; file: FileHandle }
@@ -40,6 +41,8 @@ export type IoOp =
 // open 'create' is exclusive (O_EXCL); 'write' opens an existing file for reading and writing. 'read' may return
 // fewer bytes only at the end of the file. 'makeDir' of an existing directory, and 'unlink' of a missing name, succeed.
 // 'dropCache' gives 1 when the file's pages were seen to be gone, 0 when they stayed or nobody can tell.
+// 'writeBack' has the system begin to write what it caches of the file, so that the next 'sync' finds little to do and
+// holds up nobody else. It makes nothing durable, and what the medium refuses is said by that 'sync'.
 // `direct` asks for O_DIRECT and fails with EINVAL where the file system cannot.
 
 export interface FileStat {

@@ -130,6 +130,7 @@ function add(batch: IoBatch, op: IoOp): void {
     case 'truncate': batch.truncate(op.file, op.size); return
     case 'rename': batch.rename(op.from, op.to); return
     case 'sync':
+    case 'writeBack':
     case 'dropCache':
     case 'size':
     case 'close': batch.onFile(Kind[op.op], op.file); return

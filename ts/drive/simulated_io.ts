@@ -399,6 +399,8 @@ export class SimulatedIo implements DriveIo {
       case 'write': return this.#write(this.#writable(batch, op.file, 'write').file, op.offset, op.from)
       case 'truncate': return void disk.truncate(this.#writable(batch, op.file, 'truncate').file, op.size)
       case 'sync': return void disk.sync(this.#handle(batch, op.file).file)
+      // What is on its way to the medium may be there after a power cut or not, as without this.
+      case 'writeBack': return void this.#handle(batch, op.file)
       case 'dropCache': {
         disk.dropCache(this.#handle(batch, op.file).file)
         return 1

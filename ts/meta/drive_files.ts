@@ -105,6 +105,15 @@ export function driveDurability(drive: MetaDrive, directory: string): ViewDurabi
         { op: 'close', file: LAST_OPENED },
       ])
     },
+    writeBack: async (name) => {
+      const path = `${directory}/${name}`
+      const ops: IoOp[] = [
+        { op: 'open', path, mode: 'write' },
+        { op: 'writeBack', file: LAST_OPENED },
+        { op: 'close', file: LAST_OPENED },
+      ]
+      await drive.io.run(ops, { background: true })
+    },
     replace: (name, bytes) => replaceFile(drive.io, `${directory}/${name}`, bytes),
   }
 }

@@ -12,7 +12,7 @@ import { addon } from './addon.js'
 
 export const Kind = {
   open: 1, read: 2, write: 3, sync: 4, dropCache: 5, truncate: 6, size: 7, close: 8, rename: 9, unlink: 10, makeDir: 11,
-  removeDir: 12, syncDir: 13, list: 14, stat: 15, space: 16, lock: 17, refresh: 18,
+  removeDir: 12, syncDir: 13, list: 14, stat: 15, space: 16, lock: 17, refresh: 18, writeBack: 19,
 } as const
 export type Kind = (typeof Kind)[keyof typeof Kind]
 
@@ -64,7 +64,7 @@ export class IoBatch {
     this.#add(Kind.truncate, file, 0, size)
   }
 
-  onFile(kind: typeof Kind.sync | typeof Kind.dropCache | typeof Kind.size | typeof Kind.close, file: number): void {
+  onFile(kind: (typeof Kind)['sync' | 'writeBack' | 'dropCache' | 'size' | 'close'], file: number): void {
     this.#add(kind, file)
   }
 

@@ -74,6 +74,8 @@ export async function prepareFile(
     for (let at = 0; at < size; at += PIECE) {
       const from = [zeros.subarray(0, Math.min(PIECE, size - at))]
       await io.run([{ op: 'write', file, offset: at, from }], { background })
+      // Not all at the end, where the sync would hold up those of the log. What fails here fails the sync.
+      await io.run([{ op: 'writeBack', file }], { background }).catch(() => undefined)
     }
     const head: IoOp = { op: 'write', file, offset: 0, from: [encodeFileHeader(header)] }
     await io.run([head, { op: 'sync', file }], { background })
