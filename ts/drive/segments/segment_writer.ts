@@ -240,8 +240,9 @@ export class SegmentWriter {
 
   #prepareNext(): void {
     if (this.#prepared !== undefined) return
-    this.#prepared = this.#create(true)
-    this.#prepared.catch(() => { this.#prepared = undefined })
+    const next = this.#create(true)
+    this.#prepared = next
+    next.catch(() => { if (this.#prepared === next) this.#prepared = undefined })
   }
 
   async #create(background: boolean): Promise<OpenSegment> {
