@@ -2,8 +2,9 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import fc from 'fast-check'
 import { IoError, type IoOp, LAST_OPENED } from '../../ts/drive/io.js'
-import { SimulatedDisk, SimulatedDrive, type Timer } from '../../ts/drive/simulated_io.js'
+import { SimulatedDisk, SimulatedDrive } from '../../ts/drive/simulated_io.js'
 import { seededRandom } from '../../ts/util/random.js'
+import type { Timer } from '../../ts/util/awake_timer.js'
 
 const bytes = (length: number, value: number): Uint8Array => new Uint8Array(length).fill(value)
 

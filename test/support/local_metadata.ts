@@ -11,6 +11,7 @@ import { SimulatedViewMedium } from '../../ts/meta/simulated_view.js'
 import { SnapshotReader } from '../../ts/meta/snapshot_reader.js'
 import type { ViewSnapshot } from '../../ts/meta/view_store.js'
 import { SimulatedViews } from '../../ts/meta/views.js'
+import type { Timer } from '../../ts/util/awake_timer.js'
 import { randomInteger, type Random } from '../../ts/util/random.js'
 
 export class LocalMetadataStore {
@@ -75,13 +76,14 @@ export class LocalMetadata {
     drives: ReadonlyMap<number, SimulatedDrive>,
     copies: number,
     now: () => number,
+    timer: Timer,
   ): Promise<LocalMetadata> {
     const notes: string[] = []
     const engine = await LocalEngine.open({
       drives: [...drives].map(([number, drive]) => ({ number, io: drive.connect(), path: `/${String(number)}` })),
       copies,
       views: store.views,
-      log: { fileSize: 1 << 20 },
+      log: { fileSize: 1 << 20, timer },
       flushEveryMs: 20,
       replaceAfterMs: 0,
       now,

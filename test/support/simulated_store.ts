@@ -27,6 +27,7 @@ import { DamageQueue } from '../../ts/store/damage_queue.js'
 import { DataIds } from '../../ts/store/data_ids.js'
 import { PinBoard, Pins } from '../../ts/store/pins.js'
 import { Store } from '../../ts/store/store.js'
+import type { Timer } from '../../ts/util/awake_timer.js'
 import { randomInteger, seededRandom, type Random } from '../../ts/util/random.js'
 import { LocalMetadata, LocalMetadataStore } from './local_metadata.js'
 import { shardPlaces, type ShardPlace } from './shard_places.js'
@@ -330,13 +331,15 @@ export class SimulatedStore {
     if (this.metadata instanceof LocalMetadata && !this.metadata.dead) return
     const here = new Map([...this.drives].filter(([, drive]) => !drive.missing))
     const now = (): number => 1e12 + this.clock.now()
-    this.metadata = await this.run(LocalMetadata.open(this.localStore, here, this.options.m + 1, now))
+    const copies = this.options.m + 1
+    this.metadata = await this.run(LocalMetadata.open(this.localStore, here, copies, now, this.#timer))
   }
 
+  readonly #timer: Timer = (fire, ms) => this.clock.after(ms, fire)
+
   async #addDrive(number: number): Promise<void> {
-    const timer = (fire: () => void, ms: number): (() => void) => this.clock.after(ms, fire)
     const random = seededRandom(randomInteger(this.random, 0x7fffffff))
-    const drive = new SimulatedDrive(new SimulatedDisk(), { random, timer })
+    const drive = new SimulatedDrive(new SimulatedDisk(), { random, timer: this.#timer })
     this.drives.set(number, drive)
     const io = drive.connect()
     await this.run(prepareLayout(io))

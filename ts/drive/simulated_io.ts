@@ -20,12 +20,10 @@ import {
   type RunOptions,
 } from './io.js'
 import { type SimulatedDisk, type SimulatedFile } from './simulated_disk.js'
+import type { Timer } from '../util/awake_timer.js'
 import { randomInteger, seededRandom, type Random } from '../util/random.js'
 
 export { SimulatedDisk } from './simulated_disk.js'
-
-/** Calls `fire` after `ms`; the returned function cancels. */
-export type Timer = (fire: () => void, ms: number) => () => void
 
 export const realTimer: Timer = (fire, ms) => {
   const timer = setTimeout(fire, ms)

@@ -20,6 +20,7 @@
 import { randomInt } from 'node:crypto'
 import type { DriveIo } from '../../drive/io.js'
 import { IoError } from '../../drive/io.js'
+import { awakeTimer, type Timer } from '../../util/awake_timer.js'
 import { encodeFrame, encodeHardState, FILE_COMMANDS, FILE_HEADER, FILE_REPLICATED, frameSize,
   RECORD_HARD_STATE, RECORD_START } from './frame.js'
 import type { FileHeader, LogRecord } from './frame.js'
@@ -33,6 +34,8 @@ export interface LogOptions {
   fileSize: number
   /** Milliseconds for one append to become durable. */
   deadlineMs: number
+  /** Measures `deadlineMs`; by default time that this process is awake, on a simulated drive that drive's time. */
+  timer?: Timer
   /** The log of a replica. */
   replicated?: boolean
 }
@@ -192,15 +195,15 @@ export class CommandLog {
 
   /** The write has a deadline of its own; this one is for what may have to come before it, a new file. */
   async #beforeDeadline(work: Promise<void>): Promise<void> {
-    let timer: NodeJS.Timeout | undefined
+    const { deadlineMs, timer = awakeTimer } = this.#options
+    let cancel: (() => void) | undefined
     const late = new Promise<never>((_, reject) => {
-      timer = setTimeout(() => { reject(new IoError('ETIMEDOUT', -1, 'append')) }, this.#options.deadlineMs)
-      timer.unref()
+      cancel = timer(() => { reject(new IoError('ETIMEDOUT', -1, 'append')) }, deadlineMs)
     })
     try {
       await Promise.race([work, late])
     } finally {
-      clearTimeout(timer)
+      cancel?.()
     }
   }
 
