@@ -8,6 +8,7 @@
  */
 import { fork } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
+import { awakeTimer } from '../util/awake_timer.js'
 import { cloneView } from './clone.js'
 import { plainDurability } from './drive_files.js'
 import { MetadataError } from './engine.js'
@@ -41,23 +42,23 @@ function runChild(args: string[], onProgress?: (records: number) => void): Promi
   return new Promise((resolve, reject) => {
     const child = fork(fileURLToPath(import.meta.url), args, { stdio: 'ignore', execArgv: [] })
     let said: string | undefined
-    let timer = setTimeout(stop, SILENCE_MS)
+    let cancel = awakeTimer(stop, SILENCE_MS)
     function stop(): void {
       said = 'its check did not answer'
       child.kill('SIGKILL')
     }
     child.on('message', (report: Report) => {
-      clearTimeout(timer)
-      timer = setTimeout(stop, SILENCE_MS)
+      cancel()
+      cancel = awakeTimer(stop, SILENCE_MS)
       if (report.error !== undefined) said = report.error
       if (report.records !== undefined) onProgress?.(report.records)
     })
     child.on('error', (error) => {
-      clearTimeout(timer)
+      cancel()
       reject(new MetadataError('corrupt', `a view cannot be checked: ${error.message}`, { cause: error }))
     })
     child.on('exit', (code, signal) => {
-      clearTimeout(timer)
+      cancel()
       if (code === 0) resolve()
       else reject(new MetadataError('corrupt', said ?? `its check ended with ${String(signal ?? code)}`))
     })
