@@ -111,6 +111,19 @@ describe('zeros written ahead of small batches', () => {
     await expectAll(again, shards)
   })
 
+  it('take nothing from a full drive, which keeps its room for deletes', async () => {
+    const simulated = await preparedDrive(9)
+    const [shard] = await put(packed(simulated), 1, 9)
+    simulated.kill()
+    const drive = packed(simulated)
+    await drive.load()
+    drive.row.failed('write', 'ENOSPC')
+    assert.equal(drive.row.state, 'full')
+    assert.equal(await drive.deleteShard(shard!.header.dataId), true)
+    await quiet(drive)
+    assert.ok(simulated.disk.stat('segments/2.seg').size < 4096)
+  })
+
   it('do not follow large batches', async () => {
     const simulated = await preparedDrive(7)
     const drive = packed(simulated)

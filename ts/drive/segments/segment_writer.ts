@@ -340,8 +340,9 @@ export class SegmentWriter {
     }
   }
 
-  /** Made durable by the next batch's sync, as its own blocks are. */
+  /** Made durable by the next batch's sync, as its own blocks are. A full drive keeps its room for deletes. */
   async #writeAhead(segment: OpenSegment): Promise<void> {
+    if (this.#drive.row.state !== 'online') return
     const { file, end } = segment
     const from = Math.max(segment.zeroedTo, end)
     const ahead = ZEROS.subarray(0, this.#options.aheadBytes)
