@@ -31,6 +31,7 @@ export interface FlipAnswer {
   detail: string
 }
 
+/** A process that died may have taken the bad copy out: the next one is to wait for no drive to come back. */
 function openEngine(work: string, notes: string[]): Promise<LocalEngine> {
   const numbers = readdirSync(work).map(Number).sort((a, b) => a - b)
   const drives = numbers.map((number): MetaDrive => ({
@@ -39,7 +40,7 @@ function openEngine(work: string, notes: string[]): Promise<LocalEngine> {
     path: `${work}/${String(number)}`,
   }))
   const note = (text: string): void => { notes.push(text) }
-  return LocalEngine.open({ drives, copies: 2, log: { fileSize: 1 << 16 }, flushEveryMs: 10, note })
+  return LocalEngine.open({ drives, copies: 2, log: { fileSize: 1 << 16 }, flushEveryMs: 10, replaceAfterMs: 0, note })
 }
 
 function flip({ work, file, at, mask }: FlipJob): void {
