@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
+import { HmacKey } from '../../../ts/server/auth/hmac.js'
 import { ChunkSignatures } from '../../../ts/server/auth/payload.js'
 import { ChunkedDecoder } from '../../../ts/server/s3/aws_chunked.js'
 import { S3Error } from '../../../ts/store/errors.js'
@@ -11,7 +12,7 @@ const CONTEXT = { timestamp: '20130524T000000Z', region: 'us-east-1', service: '
 const SEED = '4f232c4386841ef735655705268965c44a0e4690baa4adea153f7db9fa80a0a9'
 
 function signatures(seed = SEED): ChunkSignatures {
-  return new ChunkSignatures(keyOf(CONTEXT), CONTEXT.timestamp, scopeOf(CONTEXT), seed)
+  return new ChunkSignatures(new HmacKey(keyOf(CONTEXT)), CONTEXT.timestamp, scopeOf(CONTEXT), seed)
 }
 
 /** An encoded body; trailers as [name, value]. */

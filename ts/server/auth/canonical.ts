@@ -73,12 +73,12 @@ export function stringToSign(timestamp: string, scope: string, request: string):
   return `${ALGORITHM}\n${timestamp}\n${scope}\n${digest}`
 }
 
-export function hmac(key: string | Uint8Array, text: string): Buffer {
+function hmac(key: Uint8Array, text: string): Buffer {
   return createHmac('sha256', key).update(text, 'latin1').digest()
 }
 
 /** HMAC chain over day (yyyymmdd), region and service. */
 export function signingKey(secretKey: string, day: string, region: string, service: string): Buffer {
-  const dayKey = createHmac('sha256', 'AWS4' + secretKey).update(day).digest()
+  const dayKey = hmac(Buffer.from('AWS4' + secretKey), day)
   return hmac(hmac(hmac(dayKey, region), service), 'aws4_request')
 }

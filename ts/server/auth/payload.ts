@@ -1,7 +1,8 @@
 /** What x-amz-content-sha256 says of the body, and the signature chain of signed streaming bodies. */
 import { timingSafeEqual } from 'node:crypto'
 import { S3Error } from '../../store/errors.js'
-import { EMPTY_SHA256, hmac } from './canonical.js'
+import { EMPTY_SHA256 } from './canonical.js'
+import type { HmacKey } from './hmac.js'
 
 /**
  * `unsigned`: nothing is promised of the body. `sha256`: the body must hash to `hex`. `streaming`: the body is
@@ -30,11 +31,16 @@ export function payloadMode(value: string): PayloadMode {
   })
 }
 
-/** Compares two texts in time that depends on the length of `expected` only. */
+const SIGNATURE_CHARACTERS = 64
+const left = Buffer.alloc(SIGNATURE_CHARACTERS)
+const right = Buffer.alloc(SIGNATURE_CHARACTERS)
+
+/** Compares a signature in hex with one that was sent, in time that does not depend on where they differ. */
 export function equalSignatures(expected: string, provided: string): boolean {
-  const left = Buffer.from(expected, 'latin1')
-  const right = Buffer.from(provided, 'latin1')
-  return left.length === right.length && timingSafeEqual(left, right)
+  if (expected.length !== SIGNATURE_CHARACTERS || provided.length !== SIGNATURE_CHARACTERS) return false
+  left.write(expected, 'latin1')
+  right.write(provided, 'latin1')
+  return timingSafeEqual(left, right)
 }
 
 /**
@@ -42,12 +48,12 @@ export function equalSignatures(expected: string, provided: string): boolean {
  * request's own. One object per body; calls in the order of the body.
  */
 export class ChunkSignatures {
-  readonly #key: Uint8Array
+  readonly #key: HmacKey
   readonly #timestamp: string
   readonly #scope: string
   #previous: string
 
-  constructor(key: Uint8Array, timestamp: string, scope: string, seed: string) {
+  constructor(key: HmacKey, timestamp: string, scope: string, seed: string) {
     this.#key = key
     this.#timestamp = timestamp
     this.#scope = scope
@@ -66,7 +72,7 @@ export class ChunkSignatures {
 
   #accepts(algorithm: string, rest: string, signature: string): boolean {
     const text = `${algorithm}\n${this.#timestamp}\n${this.#scope}\n${this.#previous}\n${rest}`
-    const expected = hmac(this.#key, text).toString('hex')
+    const expected = this.#key.sign(text)
     this.#previous = expected
     return equalSignatures(expected, signature)
   }

@@ -8,10 +8,10 @@
  * Errors: S3Error with S3's codes and fields, before any byte of the body is read. Unsigned requests: AccessDenied.
  */
 import { S3Error } from '../../store/errors.js'
-import { ALGORITHM, type HeaderTable, canonicalRequest, hmac, stringToSign } from './canonical.js'
+import { ALGORITHM, type HeaderTable, canonicalRequest, stringToSign } from './canonical.js'
 import type { Credential, CredentialSource } from './credentials.js'
 import { ChunkSignatures, type PayloadMode, equalSignatures, payloadMode } from './payload.js'
-import { SigningKeys } from './signing_keys.js'
+import { SigningKeys, type SigningScope } from './signing_keys.js'
 import type { RequestTarget } from './target.js'
 
 export const MAX_SKEW_MS: number = 15 * 60_000
@@ -41,12 +41,11 @@ export interface VerifierOptions {
   nowMs(): number
 }
 
-interface Scope {
+interface Scope extends SigningScope {
   accessKey: string
-  day: string
-  region: string
-  service: string
   terminal: string
+  /** Without the access key, as it is signed. */
+  signed: string
 }
 
 /** The fields of either mechanism. */
@@ -111,7 +110,8 @@ function parseScope(text: string): Scope | undefined {
   if (pieces.length < 5) return undefined
   const [day, region, service, terminal] = pieces.slice(-4) as [string, string, string, string]
   const accessKey = pieces.slice(0, -4).join('/')
-  return accessKey === '' ? undefined : { accessKey, day, region, service, terminal }
+  if (accessKey === '') return undefined
+  return { name: text, accessKey, day, region, service, terminal, signed: text.slice(accessKey.length + 1) }
 }
 
 function parseSignedHeaders(text: string): string[] | undefined {
@@ -325,14 +325,13 @@ export class SigV4Verifier {
     via: 'header' | 'presigned',
   ): Verified {
     refuseUnsignedHeaders(request.headers, claim.signedHeaders)
-    const { day, region, service } = claim.scope
-    const scope = `${day}/${region}/${service}/aws4_request`
-    const key = this.#keys.get(credential, day, region, service)
+    const { signed } = claim.scope
+    const key = this.#keys.get(credential, claim.scope)
     const spell = (asSent: boolean): { canonical: string; text: string; signature: string } => {
       const { method, target, headers } = request
       const canonical = canonicalRequest(method, target, headers, claim.signedHeaders, payloadHash, asSent)
-      const text = stringToSign(claim.timestamp, scope, canonical)
-      return { canonical, text, signature: hmac(key, text).toString('hex') }
+      const text = stringToSign(claim.timestamp, signed, canonical)
+      return { canonical, text, signature: key.sign(text) }
     }
     const expected = spell(false)
     let accepted = equalSignatures(expected.signature, claim.signature)
@@ -353,7 +352,7 @@ export class SigV4Verifier {
       throw new S3Error('InvalidToken')
     }
     if (payload.kind !== 'streaming' || !payload.signed) return { credential, via, payload }
-    return { credential, via, payload, chunks: new ChunkSignatures(key, claim.timestamp, scope, claim.signature) }
+    return { credential, via, payload, chunks: new ChunkSignatures(key, claim.timestamp, signed, claim.signature) }
   }
 }
 
