@@ -1,6 +1,7 @@
 // hash: XXH3, CRC32C, CRC64NVME, MD5. The shapes are those of ts/native/hash.ts.
 #include <cstring>
 #include <string>
+#include <vector>
 
 #include "native/addon/args.h"
 #include "native/addon/module.h"
@@ -166,6 +167,27 @@ Napi::Value Md5Digest(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+// md5Of(pieces, out): out[16i..16i+16) is the digest of piece i.
+Napi::Value Md5Of(const Napi::CallbackInfo& info) {
+  Args args(info);
+  const Napi::Value undefined = info.Env().Undefined();
+  List list;
+  View out;
+  if (!args.ReadList(0, "pieces", 0, List::kMaxList, &list) || !args.Bytes(1, "out", 16 * list.length, &out)) {
+    return undefined;
+  }
+  std::vector<hash::Md5State> states(list.length);
+  hash::Md5Piece pieces[List::kMaxList];
+  for (size_t i = 0; i < list.length; i++) {
+    View view;
+    if (!args.BytesOf(list.items[i], "pieces", Args::kAnyLength, &view)) return undefined;
+    pieces[i] = {&states[i], view.data, view.length};
+  }
+  hash::Md5Update(pieces, list.length);
+  for (size_t i = 0; i < list.length; i++) hash::Md5Digest(states[i], out.data + 16 * i);
+  return undefined;
+}
+
 }  // namespace
 
 void InitHash(Napi::Env env, Napi::Object exports) {
@@ -176,6 +198,7 @@ void InitHash(Napi::Env env, Napi::Object exports) {
   Export<Md5Start>(env, exports, "md5Start");
   Export<Md5Update>(env, exports, "md5Update");
   Export<Md5Digest>(env, exports, "md5Digest");
+  Export<Md5Of>(env, exports, "md5Of");
   Export<Checksum64>(env, exports, "checksum64");
   Export<Checksum64Matches>(env, exports, "checksum64Matches");
 }

@@ -4,7 +4,7 @@ import { spawnSync } from 'node:child_process';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
-import { md5Digest, md5MaxPieces, md5Start, md5Update } from '../../ts/native/md5.js';
+import { md5Digest, md5MaxPieces, md5Of, md5Size, md5Start, md5Update } from '../../ts/native/md5.js';
 import { SeededRandom } from './reference.js';
 
 const random = new SeededRandom();
@@ -45,6 +45,15 @@ test('many streams in pieces of any length and any order agree with OpenSSL', ()
   }
 });
 
+test('the digests of many pieces of any length agree with OpenSSL', () => {
+  for (const count of [0, 1, 2, 3, 16, 17, 100, md5MaxPieces]) {
+    const pieces = Array.from({ length: count }, () => random.bytes(random.below(random.below(3) === 0 ? 5000 : 130)));
+    const digests = hex(md5Of(pieces));
+    assert.equal(digests, pieces.map(openssl).join(''), hint);
+    assert.equal(digests.length, 2 * md5Size * count);
+  }
+});
+
 test('a digest in between leaves the stream as it is', () => {
   const state = md5Start();
   const data = random.bytes(1000);
@@ -58,6 +67,8 @@ test('arguments that do not fit are refused', () => {
   assert.throws(() => { md5Update([new Uint8Array(87)], [new Uint8Array(1)]); }, RangeError);
   assert.throws(() => { md5Update([md5Start()], []); }, RangeError);
   assert.throws(() => { md5Digest(new Uint8Array(5)); }, RangeError);
+  assert.throws(() => { md5Of(Array.from({ length: md5MaxPieces + 1 }, () => new Uint8Array(1))); }, RangeError);
+  assert.throws(() => { md5Of(['' as unknown as Uint8Array]); }, TypeError);
 });
 
 test('the same holds with narrower instruction sets', { skip: process.env['OSTRAKA_CPU'] !== undefined }, (t) => {

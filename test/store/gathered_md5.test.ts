@@ -4,7 +4,7 @@ import { test } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
 
 import { PartHasher } from '../../ts/store/digests.js'
-import { GatheredMd5 } from '../../ts/store/gathered_md5.js'
+import { GatheredMd5, WholeMd5 } from '../../ts/store/gathered_md5.js'
 
 const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex')
 const openssl = (bytes: Uint8Array): string => createHash('md5').update(bytes).digest('hex')
@@ -48,4 +48,17 @@ test('a part hasher gives the same digests gathered and at once', async () => {
   }
   assert.deepEqual(hashers[0]?.digests(), hashers[1]?.digests())
   assert.equal(hex(hashers[1]?.digests().md5 ?? new Uint8Array(0)), openssl(data))
+})
+
+test('whole bodies have the digests that OpenSSL gives, in whatever order they are asked for', () => {
+  const bodies = Array.from({ length: 600 }, (_, i) => randomBytes(i % 200 === 7 ? 3 << 20 : (i * 37) % 900))
+  const kept: { md5: WholeMd5; body: Uint8Array }[] = []
+  for (const [i, body] of bodies.entries()) {
+    kept.push({ md5: new WholeMd5(body), body })
+    if (i % 101 === 100) for (const one of kept.splice(i % 3)) assert.equal(hex(one.md5.digest()), openssl(one.body))
+  }
+  for (const { md5, body } of kept.reverse()) {
+    assert.equal(hex(md5.digest()), openssl(body))
+    assert.equal(hex(md5.digest()), openssl(body))
+  }
 })

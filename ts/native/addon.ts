@@ -71,6 +71,7 @@ export interface NativeAddon {
   md5Start(state: Uint8Array): void;
   md5Update(states: readonly Uint8Array[], pieces: readonly Uint8Array[]): void;
   md5Digest(state: Uint8Array, out: Uint8Array): void;
+  md5Of(pieces: readonly Uint8Array[], out: Uint8Array): void;
   checksum64(out: Uint8Array, outOffset: number, parts: readonly Uint8Array[], seed: number): void;
   checksum64Matches(expected: Uint8Array, expectedOffset: number, parts: readonly Uint8Array[], seed: number): boolean;
 

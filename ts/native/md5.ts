@@ -27,3 +27,12 @@ export function md5Digest(state: Uint8Array): Uint8Array {
   addon.md5Digest(state, out);
   return out;
 }
+
+export const md5Size = 16;
+
+/** The digests of `pieces` (at most `md5MaxPieces`), each by itself: `md5Size` bytes each, one after the other. */
+export function md5Of(pieces: readonly Uint8Array[]): Uint8Array {
+  const out = new Uint8Array(pieces.length * md5Size);
+  addon.md5Of(pieces, out);
+  return out;
+}

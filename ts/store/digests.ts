@@ -9,7 +9,7 @@ import { createHash, hash, type Hash } from 'node:crypto'
 import { crc32 } from 'node:zlib'
 import type { Checksum, ChecksumAlgorithm } from '../meta/schema.js'
 import { crc32c, crc64nvme } from '../native/hash.js'
-import { GatheredMd5 } from './gathered_md5.js'
+import { GatheredMd5, WholeMd5 } from './gathered_md5.js'
 
 export const CHECKSUM_ALGORITHMS: readonly ChecksumAlgorithm[] = ['CRC32', 'CRC32C', 'CRC64NVME', 'SHA1', 'SHA256']
 
@@ -39,11 +39,13 @@ export interface HasherOptions {
 }
 
 export interface PartDigests {
-  size: number
-  md5: Uint8Array
+  readonly size: number
+  /** Of a whole body (`digestsOf`) it is computed when it is first looked at. */
+  readonly md5: Uint8Array
   /** Of the whole part, so its type is FULL_OBJECT. */
-  checksum?: Checksum
-  sha256?: Uint8Array
+  readonly checksum?: Checksum | undefined
+  /** In hexadecimal digits, as the header has it. */
+  readonly payloadSha256?: string | undefined
 }
 
 /** Feed it the part in order, then call `digests` once or more; no update after that. */
@@ -98,14 +100,13 @@ export class PartHasher {
   digests(): PartDigests {
     if (this.#done !== undefined) return this.#done
     const sha256 = this.#sha256 === undefined ? undefined : plain(this.#sha256.digest())
-    const done: PartDigests = { size: this.#size, md5: new Uint8Array(this.#md5.digest()) }
-    const value = this.#checksumValue(sha256)
-    if (this.algorithm !== undefined && value !== undefined) {
-      done.checksum = { algorithm: this.algorithm, type: 'FULL_OBJECT', value }
+    this.#done = {
+      size: this.#size,
+      md5: new Uint8Array(this.#md5.digest()),
+      checksum: fullObject(this.algorithm, this.#checksumValue(sha256)),
+      payloadSha256: this.#wantsSha256 && sha256 !== undefined ? toHex(sha256) : undefined,
     }
-    if (this.#wantsSha256 && sha256 !== undefined) done.sha256 = sha256
-    this.#done = done
-    return done
+    return this.#done
   }
 
   #checksumValue(sha256: Uint8Array | undefined): Uint8Array | undefined {
@@ -125,17 +126,35 @@ export class PartHasher {
   }
 }
 
-/** What a PartHasher says of one buffer, without its streams. */
-export function digestsOf(bytes: Uint8Array, options: HasherOptions): PartDigests {
-  const { checksum, payloadSha256 } = options
-  const done: PartDigests = { size: bytes.length, md5: plain(hash('md5', bytes, 'buffer')) }
-  const sha256 = payloadSha256 === true || checksum === 'SHA256' ? plain(hash('sha256', bytes, 'buffer')) : undefined
-  if (payloadSha256 === true && sha256 !== undefined) done.sha256 = sha256
-  const value = checksum === 'SHA256' ? sha256 : checksum && checksumOf(checksum, bytes)
-  if (checksum !== undefined && value !== undefined) {
-    done.checksum = { algorithm: checksum, type: 'FULL_OBJECT', value }
+/**
+ * What a PartHasher says of one buffer, without its streams. Nobody may write to the buffer before its MD5 is known.
+ */
+export function digestsOf(bytes: Uint8Array, { checksum, payloadSha256 }: HasherOptions): PartDigests {
+  const sha256 = payloadSha256 === true || checksum === 'SHA256' ? hash('sha256', bytes, 'hex') : ''
+  const value = checksum === 'SHA256' ? plain(Buffer.from(sha256, 'hex')) : checksum && checksumOf(checksum, bytes)
+  return new WholeDigests(bytes, fullObject(checksum, value), payloadSha256 === true ? sha256 : undefined)
+}
+
+class WholeDigests implements PartDigests {
+  readonly size: number
+  readonly checksum: Checksum | undefined
+  readonly payloadSha256: string | undefined
+  readonly #md5: WholeMd5
+
+  constructor(bytes: Uint8Array, checksum: Checksum | undefined, payloadSha256: string | undefined) {
+    this.size = bytes.length
+    this.checksum = checksum
+    this.payloadSha256 = payloadSha256
+    this.#md5 = new WholeMd5(bytes)
   }
-  return done
+
+  get md5(): Uint8Array {
+    return this.#md5.digest()
+  }
+}
+
+function fullObject(algorithm: ChecksumAlgorithm | undefined, value: Uint8Array | undefined): Checksum | undefined {
+  return algorithm === undefined || value === undefined ? undefined : { algorithm, type: 'FULL_OBJECT', value }
 }
 
 function checksumOf(algorithm: Exclude<ChecksumAlgorithm, 'SHA256'>, bytes: Uint8Array): Uint8Array {

@@ -1,12 +1,15 @@
 /**
- * MD5 of the parts that stream through one thread at the same time. What arrives in one turn of the event loop is
- * gathered and hashed at its end, the streams side by side (see native/md5.ts): sixteen streams take little longer
- * than two. A stream that is alone costs what it costs with OpenSSL.
+ * MD5 of the parts that go through one thread at the same time, hashed side by side (see native/md5.ts): sixteen take
+ * little longer than two. One that is alone costs what it costs with OpenSSL.
  *
- * Gathered pieces are kept as they are, without a copy, until the end of the turn at the latest: the caller must not
- * write to them any more. At most GATHERED_BYTES are kept, and the bytes of one piece beyond.
+ * - GatheredMd5, of a stream: what arrives in one turn of the event loop is hashed at its end.
+ * - WholeMd5, of a body in one buffer: bodies are hashed when the digest of one of them is asked for. Small PUTs are
+ *   written in groups, and ask when they are written: the first of a group finds the others here.
+ *
+ * Both keep what was given to them as it is, without a copy: the caller must not write to it any more. Each keeps at
+ * most GATHERED_BYTES, and the bytes of one piece beyond, which also bounds what bodies leave here whose write failed.
  */
-import { md5Digest, md5MaxPieces, md5Start, md5Update } from '../native/md5.js'
+import { md5Digest, md5MaxPieces, md5Of, md5Size, md5Start, md5Update } from '../native/md5.js'
 
 const GATHERED_BYTES = 4 << 20
 
@@ -47,5 +50,33 @@ export class GatheredMd5 {
   digest(): Uint8Array {
     hashGathered()
     return md5Digest(this.#state)
+  }
+}
+
+export class WholeMd5 {
+  /** Those whose digest nobody has asked for, their bodies, and the bytes of these. */
+  static #kept: WholeMd5[] = []
+  static #bodies: Uint8Array[] = []
+  static #bytes = 0
+  #digest: Uint8Array | undefined
+
+  constructor(body: Uint8Array) {
+    WholeMd5.#kept.push(this)
+    WholeMd5.#bytes += body.length
+    if (WholeMd5.#bodies.push(body) === md5MaxPieces || WholeMd5.#bytes >= GATHERED_BYTES) WholeMd5.#hashKept()
+  }
+
+  digest(): Uint8Array {
+    if (this.#digest === undefined) WholeMd5.#hashKept()
+    return this.#digest as Uint8Array
+  }
+
+  static #hashKept(): void {
+    const kept = WholeMd5.#kept
+    const digests = md5Of(WholeMd5.#bodies)
+    WholeMd5.#kept = []
+    WholeMd5.#bodies = []
+    WholeMd5.#bytes = 0
+    for (const [i, one] of kept.entries()) one.#digest = digests.slice(i * md5Size, (i + 1) * md5Size)
   }
 }

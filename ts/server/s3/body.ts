@@ -7,7 +7,7 @@
  */
 import type { ChecksumAlgorithm } from '../../meta/schema.js'
 import {
-  DEFAULT_CHECKSUM, type HasherOptions, MD5_SIZE, PartHasher, type PartDigests, digestsOf, fromBase64, sameBytes, toHex,
+  DEFAULT_CHECKSUM, type HasherOptions, MD5_SIZE, PartHasher, type PartDigests, digestsOf, fromBase64, sameBytes,
 } from '../../store/digests.js'
 import { S3Error } from '../../store/errors.js'
 import type { BodyDigests, BodySource } from '../../store/object_store.js'
@@ -257,10 +257,10 @@ export class RequestBody implements BodySource {
 
   #check(digests: PartDigests): void {
     const { payload } = this.#plan.verified
-    if (payload.kind === 'sha256' && (digests.sha256 === undefined || toHex(digests.sha256) !== payload.hex)) {
+    if (payload.kind === 'sha256' && digests.payloadSha256 !== payload.hex) {
       throw new S3Error('XAmzContentSHA256Mismatch', '', {
         ClientComputedContentSHA256: payload.hex,
-        S3ComputedContentSHA256: digests.sha256 === undefined ? '' : toHex(digests.sha256),
+        S3ComputedContentSHA256: digests.payloadSha256 ?? '',
       })
     }
     const { contentMd5: md5, algorithm } = this.#plan
