@@ -10,6 +10,7 @@ function put(metrics: WorkerMetrics, times: number): void {
     metrics.requestEnded({
       operation: 'PutObject',
       status: 200,
+      code: undefined,
       bytesIn: 10,
       bytesOut: 0,
       durationMs: 3,

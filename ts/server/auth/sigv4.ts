@@ -22,7 +22,7 @@ export interface SignedRequest {
   target: RequestTarget
   headers: HeaderTable
   /** A region that this request may be signed for besides the server's own. */
-  alsoRegion?: string
+  alsoRegion?: string | undefined
 }
 
 export interface Verified {
@@ -133,8 +133,7 @@ function headerClaim(authorization: string, headers: HeaderTable): Claim {
   const known = knownClaims.get(authorization.slice(0, at))
   const signature = authorization.slice(at)
   if (known !== undefined && !signature.includes(',')) {
-    const { scope, signedHeaders } = known
-    return { scope, signedHeaders, signature: signature.trim(), ...headerTime(headers) }
+    return signedAt(headers, known.scope, known.signedHeaders, signature.trim())
   }
   const claim = parseHeaderClaim(authorization, headers)
   if (claim.signature === signature.trim() && at <= MAX_KNOWN_CLAIM) {
@@ -167,10 +166,11 @@ function parseHeaderClaim(authorization: string, headers: HeaderTable): Claim {
   if (scope === undefined) throw headerMalformed(`the Credential is mal-formed; ${CREDENTIAL_FORM}`)
   const signedHeaders = parseSignedHeaders(signed)
   if (signedHeaders === undefined) throw headerMalformed('the SignedHeaders component is malformed.')
-  return { scope, signedHeaders, signature, ...headerTime(headers) }
+  return signedAt(headers, scope, signedHeaders, signature)
 }
 
-function headerTime(headers: HeaderTable): { timestamp: string; timeText: string; timeMs: number } {
+/** The claim, with the time that x-amz-date gives, or Date. */
+function signedAt(headers: HeaderTable, scope: Scope, signedHeaders: string[], signature: string): Claim {
   const amzDate = single(headers, 'x-amz-date')
   const timeText = amzDate ?? single(headers, 'date')
   let timeMs = timeText === undefined ? undefined : parseTimestamp(timeText)
@@ -181,7 +181,8 @@ function headerTime(headers: HeaderTable): { timestamp: string; timeText: string
   if (timeText === undefined || timeMs === undefined) {
     throw new S3Error('AccessDenied', 'AWS authentication requires a valid Date or x-amz-date header')
   }
-  return { timestamp: TIMESTAMP.test(timeText) ? timeText : basicTimestamp(timeMs), timeText, timeMs }
+  const timestamp = amzDate ?? (TIMESTAMP.test(timeText) ? timeText : basicTimestamp(timeMs))
+  return { scope, signedHeaders, signature, timestamp, timeText, timeMs }
 }
 
 const PRESIGNED = [

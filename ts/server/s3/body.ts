@@ -98,9 +98,11 @@ function checksumInHeaders(headers: HeaderTable): ChecksumChoice | undefined {
   return choice
 }
 
+const NONE: readonly string[] = []
+
 /** Names in x-amz-trailer, lower case; only checksums may be announced. */
-function announcedTrailers(headers: HeaderTable, verified: Verified): string[] {
-  if (verified.payload.kind !== 'streaming' || !verified.payload.trailer) return []
+function announcedTrailers(headers: HeaderTable, verified: Verified): readonly string[] {
+  if (verified.payload.kind !== 'streaming' || !verified.payload.trailer) return NONE
   const names = (headerValue(headers, 'x-amz-trailer') ?? '').split(',').map((name) => name.trim().toLowerCase())
     .filter((name) => name !== '')
   for (const name of names) {
@@ -193,11 +195,8 @@ export class RequestBody implements BodySource {
       })
     }
     this.#source = this.#decoder ?? source
-    this.#hashing = {
-      ...(plan.algorithm === undefined ? {} : { checksum: plan.algorithm }),
-      payloadSha256: payload.kind === 'sha256',
-      gatherMd5: true,
-    }
+    this.#hashing = { payloadSha256: payload.kind === 'sha256', gatherMd5: true }
+    if (plan.algorithm !== undefined) this.#hashing.checksum = plan.algorithm
   }
 
   /** Decoded bytes that came so far. */

@@ -2,9 +2,17 @@
 import type { Checksum, ChecksumAlgorithm } from '../../meta/schema.js'
 import { CHECKSUM_ALGORITHMS, DIGEST_SIZE, fromBase64, toBase64 } from '../../store/digests.js'
 
+const HEADERS: Readonly<Record<ChecksumAlgorithm, string>> = {
+  CRC32: 'x-amz-checksum-crc32',
+  CRC32C: 'x-amz-checksum-crc32c',
+  CRC64NVME: 'x-amz-checksum-crc64nvme',
+  SHA1: 'x-amz-checksum-sha1',
+  SHA256: 'x-amz-checksum-sha256',
+}
+
 /** 'x-amz-checksum-crc32' and so on. */
 export function checksumHeader(algorithm: ChecksumAlgorithm): string {
-  return 'x-amz-checksum-' + algorithm.toLowerCase()
+  return HEADERS[algorithm]
 }
 
 /** Name of the element in XML answers, 'ChecksumCRC32' and so on. */

@@ -8,7 +8,7 @@
  *   write before they read would see a reset otherwise), and the connection is closed.
  * - A client that goes away aborts `signal`; one that takes nothing of an answer for `idleMs` is cut off.
  */
-import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http'
+import type { IncomingMessage, OutgoingHttpHeader, OutgoingHttpHeaders, ServerResponse } from 'node:http'
 import { S3Error } from '../../store/errors.js'
 import type { HeaderTable } from '../auth/canonical.js'
 import type { Verified } from '../auth/sigv4.js'
@@ -22,6 +22,9 @@ import { XML_DECLARATION } from './xml_write.js'
 
 /** A body that is at most this much is read to its end after an early error, and the connection kept. */
 const SMALL_BODY_BYTES = 64 * 1024
+
+const NO_TARGET: RequestTarget = { rawPath: '/', path: '/', query: [] }
+const NO_HEADERS: HeaderTable = new Map()
 
 function ignore(): void {}
 
@@ -57,8 +60,8 @@ export class Exchange {
   readonly method: string
   readonly startMs: number = performance.now()
   /** Set by the handler before an operation runs. */
-  target: RequestTarget = { rawPath: '/', path: '/', query: [] }
-  headers: HeaderTable = new Map()
+  target: RequestTarget = NO_TARGET
+  headers: HeaderTable = NO_HEADERS
   bucket = ''
   key = ''
   operation = 'Unknown'
@@ -166,14 +169,21 @@ export class Exchange {
     }
   }
 
-  /** Status and headers, with the ids that every answer has. */
-  writeHead(status: number, headers: OutgoingHttpHeaders): void {
+  /** Status and headers, with the ids that every answer has. `length`: of the body, where it is known. */
+  writeHead(status: number, headers: OutgoingHttpHeaders, length?: number): void {
     this.firstByteMs = performance.now() - this.startMs
-    const all: OutgoingHttpHeaders = {
-      'x-amz-request-id': this.requestId, 'x-amz-id-2': this.options.hostId, Server: 'Ostraka', ...headers,
+    const all: OutgoingHttpHeader[] = [
+      'x-amz-request-id', this.requestId, 'x-amz-id-2', this.options.hostId, 'Server', 'Ostraka',
+    ]
+    if (length !== undefined) all.push('Content-Length', length)
+    for (const name of Object.keys(headers)) {
+      const value = headers[name]
+      if (value !== undefined) all.push(name, value)
     }
     // A body that the operation does not want must not go on arriving after the answer.
-    if (this.#reader === undefined && !this.request.complete && this.#hasBody) all['Connection'] = 'close'
+    if (this.#reader === undefined && !this.request.complete && this.#hasBody && headers['Connection'] === undefined) {
+      all.push('Connection', 'close')
+    }
     this.response.writeHead(status, all)
   }
 
@@ -183,13 +193,13 @@ export class Exchange {
 
   /** An answer without body. */
   sendEmpty(status: number, headers: OutgoingHttpHeaders = {}): void {
-    this.writeHead(status, status === 204 || status === 304 ? headers : { 'Content-Length': 0, ...headers })
+    this.writeHead(status, headers, status === 204 || status === 304 ? undefined : 0)
     this.response.end()
   }
 
   sendXml(answer: XmlAnswer, status = 200): void {
     const body = Buffer.from(answer.xml)
-    this.writeHead(status, { 'Content-Type': 'application/xml', 'Content-Length': body.length, ...answer.headers })
+    this.writeHead(status, { 'Content-Type': 'application/xml', ...answer.headers }, body.length)
     this.bytesOut += body.length
     this.response.end(body)
   }
@@ -300,8 +310,7 @@ export class Exchange {
       this.response.end()
       return
     }
-    headers['Content-Length'] = body.length
-    this.writeHead(status, headers)
+    this.writeHead(status, headers, body.length)
     this.bytesOut += body.length
     // When the connection will be cut, its end waits until the client has had time to read this.
     if (close) this.response.write(body)

@@ -87,7 +87,7 @@ async function serve(
     exchange.verified = verifier.verify({
       method: exchange.method, target: exchange.target, headers: exchange.headers,
       // Clients that do not know the region ask for it in the one that all of S3 began in.
-      ...(exchange.query('location') === undefined ? {} : { alsoRegion: 'us-east-1' }),
+      alsoRegion: exchange.query('location') === undefined ? undefined : 'us-east-1',
     })
     checkAddress(at)
     const operation = route(exchange.method, at, exchange.target.query, exchange.headers.has('x-amz-copy-source'))
@@ -113,9 +113,7 @@ function conclude(exchange: Exchange): void {
   const durationMs = performance.now() - exchange.startMs
   const status = response.headersSent ? response.statusCode : CLIENT_GONE
   const code = exchange.errorCode
-  options.metrics.requestEnded({
-    operation, status, bytesIn, bytesOut, durationMs, firstByteMs, ...(code === undefined ? {} : { code }),
-  })
+  options.metrics.requestEnded({ operation, status, code, bytesIn, bytesOut, durationMs, firstByteMs })
   if (options.log.skips?.(status) === true) return
   options.log.info({
     requestId, operation, bucket, key, status, code, bytesIn, bytesOut, durationMs: Math.round(durationMs * 10) / 10,

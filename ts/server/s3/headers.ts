@@ -85,7 +85,11 @@ export function objectAttributes(exchange: Exchange): ObjectAttributes {
     const stored = name === 'content-encoding' ? storedEncoding(value) : value
     if (stored !== '') headers[name] = stored
   }
-  const userMetadata: Record<string, string> = Object.create(null) as Record<string, string>
+  return { headers, userMetadata: userMetadata(exchange), storageClass: storageClass(exchange) }
+}
+
+function userMetadata(exchange: Exchange): ObjectAttributes['userMetadata'] {
+  const pairs: [string, string][] = []
   let bytes = 0
   for (const name of exchange.headers.keys()) {
     if (!name.startsWith(META_PREFIX)) continue
@@ -93,12 +97,13 @@ export function objectAttributes(exchange: Exchange): ObjectAttributes {
     const value = exchange.header(name)?.trim() ?? ''
     if (short === '') throw new S3Error('InvalidArgument', 'Your metadata headers must have a name.')
     bytes += short.length + value.length
-    userMetadata[short] = value
+    pairs.push([short, value])
   }
   if (bytes > MAX_METADATA_BYTES) {
     throw new S3Error('MetadataTooLarge', '', { Size: String(bytes), MaxSizeAllowed: String(MAX_METADATA_BYTES) })
   }
-  return { headers, userMetadata: { ...userMetadata }, storageClass: storageClass(exchange) }
+  // Not by assignment, which would take `__proto__` for something else than a name.
+  return Object.fromEntries(pairs)
 }
 
 /** User metadata with bytes above 127 travels as an RFC 2047 word, which S3's clients decode. */
@@ -134,7 +139,8 @@ export function validatorHeaders(object: ObjectRecord): Record<string, string> {
 
 /** Headers of GET and HEAD answers, without those that speak of ranges and lengths. */
 export function objectHeaders(object: ObjectRecord): OutgoingHttpHeaders {
-  const headers: OutgoingHttpHeaders = { ...validatorHeaders(object), 'Accept-Ranges': 'bytes' }
+  const headers: OutgoingHttpHeaders = validatorHeaders(object)
+  headers['Accept-Ranges'] = 'bytes'
   headers['Content-Type'] = 'binary/octet-stream'
   for (const name of STORED) {
     const value = object.attributes.headers[name]

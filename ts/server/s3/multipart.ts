@@ -1,16 +1,15 @@
 /** Multipart uploads: create, upload a part, complete, abort, and their listings. UploadPartCopy is in copy.ts. */
 import type { OutgoingHttpHeaders } from 'node:http'
 import type { Checksum, ChecksumAlgorithm, UploadPartRecord, UploadRecord } from '../../meta/schema.js'
-import { CHECKSUM_ALGORITHMS } from '../../store/digests.js'
+import { CHECKSUM_ALGORITHMS, toHex } from '../../store/digests.js'
 import { S3Error } from '../../store/errors.js'
 import type { CompleteUpload, PutResult } from '../../store/object_store.js'
 import { ownerElement } from './buckets.js'
-import { checksumHeader, decodeChecksum } from './checksums.js'
+import { checksumHeader, checksumText, decodeChecksum } from './checksums.js'
 import { checksumAlgorithm, checksumElements } from './copy.js'
 import type { Exchange, XmlAnswer } from './exchange.js'
 import { objectAttributes, quoted, writeCondition } from './headers.js'
 import { type Encoder, encoding, integerArgument, scanArgument, startArgument } from './list_arguments.js'
-import { checksumHeaders } from './objects_put.js'
 import { partNumber } from './ranges.js'
 import { type CompletePart, completeRequest } from './requests.js'
 import { malformedXml } from './xml_read.js'
@@ -75,8 +74,9 @@ export async function uploadPart(exchange: Exchange): Promise<void> {
   const part = await options.store.uploadPart({
     bucket, key, uploadId: upload.uploadId, partNumber: number, body, signal,
   })
-  const { 'x-amz-checksum-type': _, ...checksum } = checksumHeaders(part.checksum)
-  exchange.sendEmpty(200, { ETag: quoted(Buffer.from(part.md5).toString('hex')), ...checksum })
+  const headers: OutgoingHttpHeaders = { ETag: quoted(toHex(part.md5)) }
+  if (part.checksum !== undefined) headers[checksumHeader(part.checksum.algorithm)] = checksumText(part.checksum, 1)
+  exchange.sendEmpty(200, headers)
 }
 
 /**

@@ -19,7 +19,7 @@ export interface RequestSummary {
   /** HTTP status that was sent; 499 when the client went away before one was. */
   status: number
   /** S3 error code, when it ended with one. */
-  code?: string
+  code: string | undefined
   /** Decoded body bytes received and body bytes sent. */
   bytesIn: number
   bytesOut: number

@@ -98,10 +98,12 @@ const SUBRESOURCES = new Set([
 
 /** `host`: value of the Host header. `domains`: lower case, without port. */
 export function address(host: string, path: string, domains: readonly string[]): Address {
-  const name = host.replace(/:\d+$/, '').toLowerCase()
-  for (const domain of domains) {
-    if (!name.endsWith('.' + domain)) continue
-    return { bucket: name.slice(0, -domain.length - 1), key: path.slice(1) }
+  if (domains.length > 0) {
+    const name = host.replace(/:\d+$/, '').toLowerCase()
+    for (const domain of domains) {
+      if (!name.endsWith('.' + domain)) continue
+      return { bucket: name.slice(0, -domain.length - 1), key: path.slice(1) }
+    }
   }
   const slash = path.indexOf('/', 1)
   if (slash < 0) return { bucket: path.slice(1), key: '' }
