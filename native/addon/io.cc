@@ -38,10 +38,14 @@ std::atomic<uint64_t> last_client{0};
 class Channel : public io::Sink {
  public:
   void Completed(std::shared_ptr<io::Batch> batch) override {
-    const std::lock_guard lock(mutex_);
-    if (closed_) return;
-    completed_.push_back(std::move(batch));
-    if (completed_.size() == 1) napi_call_threadsafe_function(function_, nullptr, napi_tsfn_nonblocking);
+    {
+      const std::lock_guard lock(mutex_);
+      completed_.push_back(std::move(batch));
+      if (completed_.size() > 1) return;  // called for what came before, and not yet taken
+    }
+    // The thread that this wakes goes straight for what is completed, and must not find it locked.
+    const std::lock_guard open(function_mutex_);
+    if (!closed_) napi_call_threadsafe_function(function_, nullptr, napi_tsfn_nonblocking);
   }
 
   std::vector<std::shared_ptr<io::Batch>> Take() {
@@ -53,18 +57,22 @@ class Channel : public io::Sink {
 
   /// On the environment's thread, before its thread-safe function goes away.
   void Close() {
-    const std::lock_guard lock(mutex_);
-    if (closed_) return;
-    closed_ = true;
-    completed_.clear();
-    napi_release_threadsafe_function(function_, napi_tsfn_abort);
+    {
+      const std::lock_guard open(function_mutex_);
+      if (closed_) return;
+      closed_ = true;
+      napi_release_threadsafe_function(function_, napi_tsfn_abort);
+    }
+    Take();
   }
 
  private:
   std::mutex mutex_;
+  std::vector<std::shared_ptr<io::Batch>> completed_;
+  /// Guards the use of the function against its end. Never taken inside of `mutex_`, nor around it.
+  std::mutex function_mutex_;
   bool closed_ = false;
   napi_threadsafe_function function_ = nullptr;
-  std::vector<std::shared_ptr<io::Batch>> completed_;
 };
 
 }  // namespace
@@ -274,10 +282,11 @@ bool Decode(Args& args, const double* numbers, Paths& paths, const std::vector<V
   out->flags = static_cast<uint32_t>(flags);
   if (TakesPath(out->kind) && !paths.Next(&out->path)) return args.Range("path: not a path of the drive");
   if (out->kind == io::Kind::kRename && !paths.Next(&out->to)) return args.Range("to: not a path of the drive");
-  const bool reads = out->kind == io::Kind::kRead;
-  if (!reads && out->kind != io::Kind::kWrite) return true;
+  const bool zeros = out->kind == io::Kind::kWriteZeros;
+  const bool writes = out->kind == io::Kind::kWrite;
+  if (!zeros && !writes && out->kind != io::Kind::kRead) return true;
   const size_t first = *view;
-  if (!reads) {
+  if (writes) {
     if (!IsWhole(numbers[5], 0, static_cast<double>(views.size() - first))) return args.Range("buffers: too few");
     *view += static_cast<size_t>(numbers[5]);
     out->size = 0;
@@ -285,6 +294,7 @@ bool Decode(Args& args, const double* numbers, Paths& paths, const std::vector<V
   }
   if (out->size > static_cast<uint64_t>(kMaxBytes - *bytes)) return args.Range("batch: more than 256 MiB");
   *bytes += static_cast<int64_t>(out->size);
+  if (zeros) return true;
   out->data = io::Bytes(static_cast<uint8_t*>(std::malloc(out->size + 1)));
   if (!out->data) return args.Range("batch: out of memory");
   size_t at = 0;

@@ -1,7 +1,9 @@
 #include "native/io/drive.h"
 
+#include <linux/futex.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -28,6 +30,23 @@ int64_t SteadyNow() {
   return duration_cast<nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
+/// For its thread only.
+void IdleThread::Sleep() {
+  uint32_t expected = kAwake;
+  if (state_.compare_exchange_strong(expected, kAsleep, std::memory_order_acquire)) {
+    do {
+      syscall(SYS_futex, &state_, FUTEX_WAIT_PRIVATE, kAsleep, nullptr, nullptr, 0);
+    } while (state_.load(std::memory_order_acquire) == kAsleep);
+  }
+  state_.store(kAwake, std::memory_order_relaxed);
+}
+
+/// The thread may have gone on, and ended, before the system call: to wake nobody at an address that was is harmless.
+void IdleThread::Wake() {
+  if (state_.exchange(kWoken, std::memory_order_release) != kAsleep) return;
+  syscall(SYS_futex, &state_, FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0);
+}
+
 Drive::Drive(std::string path, unsigned threads, size_t queue_length)
     : path_(std::move(path)), threads_limit_(threads), queue_length_(queue_length) {}
 
@@ -35,22 +54,30 @@ int Drive::Submit(std::shared_ptr<Batch> batch) {
   for (const Operation& operation : batch->operations) {
     if (operation.data) batch->bytes += operation.size;
   }
-  const std::lock_guard lock(mutex_);
-  if (stopping_) return ESHUTDOWN;
-  if (running_.size() >= threads_limit_) {
-    const int64_t now = SteadyNow();
-    if (std::all_of(running_.begin(), running_.end(), [now](auto& other) { return other->deadline <= now; })) {
-      return ETIMEDOUT;
+  IdleThread* thread = nullptr;
+  {
+    const std::lock_guard lock(mutex_);
+    if (stopping_) return ESHUTDOWN;
+    if (running_.size() >= threads_limit_) {
+      const int64_t now = SteadyNow();
+      if (std::all_of(running_.begin(), running_.end(), [now](auto& other) { return other->deadline <= now; })) {
+        return ETIMEDOUT;
+      }
+    }
+    auto& queue = batch->background ? background_ : foreground_;
+    if (queue.size() >= queue_length_ || bytes_ + batch->bytes > kBytesLimit) return EAGAIN;
+    const bool may_run = MayRun(batch->background);
+    if (may_run) thread = TakeIdle();
+    if (thread == nullptr && may_run && threads_ < threads_limit_ && !StartThread() && threads_ == 0) return EAGAIN;
+    bytes_ += batch->bytes;
+    if (thread != nullptr) {
+      Start(batch);
+      thread->batch = std::move(batch);
+    } else {
+      queue.push_back(std::move(batch));
     }
   }
-  auto& queue = batch->background ? background_ : foreground_;
-  if (queue.size() >= queue_length_ || bytes_ + batch->bytes > kBytesLimit) return EAGAIN;
-  // Idle threads may already be on their way to what waits, so they are counted against the queues, not against zero.
-  const bool wanting = foreground_.size() + background_.size() + 1 > idle_;
-  if (wanting && threads_ < threads_limit_ && !StartThread() && threads_ == 0) return EAGAIN;
-  bytes_ += batch->bytes;
-  queue.push_back(std::move(batch));
-  work_.notify_one();
+  if (thread != nullptr) thread->Wake();
   return 0;
 }
 
@@ -58,13 +85,17 @@ int Drive::ReadNow(uint64_t client, int64_t handle, uint64_t offset, uint8_t* in
   std::shared_ptr<File> file = FileOf(client, handle);
   if (!file) return EBADF;
   const int error = ReadCached(*file, offset, into, size);
-  const std::lock_guard lock(mutex_);
-  // Closed meanwhile: the last one to let go closes the descriptor, which may wait, so a thread of the drive does it.
-  if (file.use_count() == 1) {
-    dropped_.push_back(std::move(file));
-    work_.notify_one();
+  IdleThread* thread = nullptr;
+  {
+    const std::lock_guard lock(mutex_);
+    // Closed meanwhile: the last one to let go closes the descriptor, which may wait, so a thread of the drive does it.
+    if (file.use_count() == 1) {
+      dropped_.push_back(std::move(file));
+      thread = TakeIdle();
+    }
+    file.reset();
   }
-  file.reset();
+  if (thread != nullptr) thread->Wake();
   return error;
 }
 
@@ -84,25 +115,29 @@ State Drive::Expire(Batch& batch) {
 }
 
 void Drive::CloseClient(uint64_t client) {
-  const std::lock_guard lock(mutex_);
-  for (auto* queue : {&foreground_, &background_}) {
-    std::erase_if(*queue, [&](auto& batch) {
-      if (batch->client != client) return false;
-      batch->state.store(State::kExpired);
-      bytes_ -= batch->bytes;
+  IdleThread* thread = nullptr;
+  {
+    const std::lock_guard lock(mutex_);
+    for (auto* queue : {&foreground_, &background_}) {
+      std::erase_if(*queue, [&](auto& batch) {
+        if (batch->client != client) return false;
+        batch->state.store(State::kExpired);
+        bytes_ -= batch->bytes;
+        return true;
+      });
+    }
+    // What runs stops before its next operation, and closes what it opened.
+    for (auto& batch : running_) {
+      if (batch->client == client) batch->state.store(State::kExpired);
+    }
+    std::erase_if(files_, [&](auto& item) {
+      if (item.second.client != client) return false;
+      dropped_.push_back(std::move(item.second.file));
       return true;
     });
+    if (!dropped_.empty()) thread = TakeIdle();
   }
-  // What runs stops before its next operation, and closes what it opened.
-  for (auto& batch : running_) {
-    if (batch->client == client) batch->state.store(State::kExpired);
-  }
-  std::erase_if(files_, [&](auto& item) {
-    if (item.second.client != client) return false;
-    dropped_.push_back(std::move(item.second.file));
-    return true;
-  });
-  work_.notify_all();
+  if (thread != nullptr) thread->Wake();
 }
 
 unsigned Drive::busy() {
@@ -142,64 +177,93 @@ void* Drive::ThreadMain(void* drive) {
 }
 
 void Drive::Work() {
+  IdleThread self;
+  std::shared_ptr<Batch> batch;
+  std::shared_ptr<Batch> done;
   for (;;) {
     std::vector<std::shared_ptr<File>> dropped;
-    std::shared_ptr<Batch> batch;
+    bool idle, ends;
     {
-      std::unique_lock lock(mutex_);
-      for (;;) {
-        dropped.swap(dropped_);
-        batch = Next();
-        if (batch || !dropped.empty()) break;
-        if (stopping_) {
-          threads_--;
-          return;
-        }
-        idle_++;
-        work_.wait(lock);
-        idle_--;
+      const std::lock_guard lock(mutex_);
+      if (done && !Finish(done)) done.reset();
+      dropped.swap(dropped_);
+      batch = Next();
+      idle = !batch && dropped.empty();
+      ends = idle && stopping_;
+      if (ends) {
+        threads_--;
+      } else if (idle) {
+        idle_.push_back(&self);
       }
+    }
+    if (done) {
+      const std::shared_ptr<Sink> sink = done->sink;
+      sink->Completed(std::move(done));
+      done.reset();
+    }
+    if (ends) return;
+    if (idle) {
+      self.Sleep();
+      batch = std::move(self.batch);
     }
     dropped.clear();
     if (!batch) continue;
     Run(*batch);
-    bool expired;
-    {
-      const std::lock_guard lock(mutex_);
-      std::erase(running_, batch);
-      if (batch->background) background_running_--;
-      bytes_ -= batch->bytes;
-      expired = batch->state.load() == State::kExpired;
-      if (!expired) batch->state.store(State::kDone);
-      // Background work that waited for a free place may go on now.
-      if (batch->background && !background_.empty()) work_.notify_one();
-    }
-    if (batch->error != 0 || expired) CloseFiles(batch->opened);
-    if (!expired) {
-      const std::shared_ptr<Sink> sink = batch->sink;
-      sink->Completed(std::move(batch));
-    }
+    if (batch->error != 0) CloseFiles(batch->opened);
+    done = std::move(batch);
   }
 }
 
-/// With the mutex held: the next batch to run, marked as running.
+/// With the mutex held, as all down to Run: background work has its share of the threads.
+bool Drive::MayRun(bool background) const {
+  return !background || background_running_ < std::max(1u, threads_limit_ / 2);
+}
+
+void Drive::Start(const std::shared_ptr<Batch>& batch) {
+  batch->state.store(State::kRunning);
+  if (batch->background) background_running_++;
+  running_.push_back(batch);
+}
+
+/// The next batch to run, marked as running.
 std::shared_ptr<Batch> Drive::Next() {
   const bool background = foreground_.empty();
-  if (background && (background_.empty() || background_running_ >= std::max(1u, threads_limit_ / 2))) return nullptr;
   auto& queue = background ? background_ : foreground_;
+  if (queue.empty() || !MayRun(background)) return nullptr;
   std::shared_ptr<Batch> batch = std::move(queue.front());
   queue.pop_front();
-  batch->state.store(State::kRunning);
-  if (background) background_running_++;
-  running_.push_back(batch);
+  Start(batch);
   return batch;
 }
 
+/// Takes a batch that ran from those that run; false when it was given up meanwhile, and nobody is to be told. Its
+/// thread looks for the next one at once, so that background work which waited for its share goes on.
+bool Drive::Finish(const std::shared_ptr<Batch>& batch) {
+  std::erase(running_, batch);
+  if (batch->background) background_running_--;
+  bytes_ -= batch->bytes;
+  if (batch->state.load() != State::kExpired) {
+    batch->state.store(State::kDone);
+    return true;
+  }
+  for (auto& file : Forget(batch->opened)) dropped_.push_back(std::move(file));
+  return false;
+}
+
+/// A thread that sleeps, to be woken once the mutex is released; nullptr when none does.
+IdleThread* Drive::TakeIdle() {
+  if (idle_.empty()) return nullptr;
+  IdleThread* thread = idle_.back();
+  idle_.pop_back();
+  return thread;
+}
+
 void Drive::Run(Batch& batch) {
+  InUse in_use;
   batch.results.resize(batch.operations.size());
   for (size_t i = 0; i < batch.operations.size(); i++) {
     const bool expired = batch.state.load() == State::kExpired;
-    const int error = expired ? ETIMEDOUT : RunOne(batch, batch.operations[i], &batch.results[i]);
+    const int error = expired ? ETIMEDOUT : RunOne(batch, batch.operations[i], &in_use, &batch.results[i]);
     if (error == 0) continue;
     batch.error = error;
     batch.failed_at = i;
@@ -207,7 +271,7 @@ void Drive::Run(Batch& batch) {
   }
 }
 
-int Drive::RunOne(Batch& batch, Operation& operation, Result* result) {
+int Drive::RunOne(Batch& batch, Operation& operation, InUse* in_use, Result* result) {
   if (operation.kind == Kind::kRefresh) return Refresh();
   if (operation.kind == Kind::kLock) return Lock(result);
   if (operation.kind == Kind::kOpen) return Open(batch, operation, result);
@@ -217,13 +281,14 @@ int Drive::RunOne(Batch& batch, Operation& operation, Result* result) {
     return OnNames(root->get(), operation, result);
   }
   const int64_t handle = operation.file == kLastOpened && !batch.opened.empty() ? batch.opened.back() : operation.file;
-  const std::shared_ptr<File> file = FileOf(batch.client, handle);
-  if (!file) return EBADF;
+  if (in_use->handle != handle) *in_use = {handle, FileOf(batch.client, handle)};
+  if (!in_use->file) return EBADF;
   if (operation.kind == Kind::kClose) {
     CloseFiles({handle});
+    *in_use = {};
     return 0;
   }
-  return OnFile(operation, *file, result);
+  return OnFile(operation, *in_use->file, result);
 }
 
 int Drive::OnFile(Operation& operation, const File& file, Result* result) {
@@ -233,6 +298,8 @@ int Drive::OnFile(Operation& operation, const File& file, Result* result) {
       return Read(file, operation.offset, operation.data.get(), operation.size, &result->a);
     case Kind::kWrite:
       return Write(file, operation.offset, operation.data.get(), operation.size);
+    case Kind::kWriteZeros:
+      return WriteZeros(file, operation.offset, operation.size);
     case Kind::kSync:
       return fdatasync(fd) == 0 ? 0 : errno;
     case Kind::kWriteBack:
@@ -271,16 +338,23 @@ std::shared_ptr<File> Drive::FileOf(uint64_t client, int64_t handle) {
   return found == files_.end() || found->second.client != client ? nullptr : found->second.file;
 }
 
-/// Closing happens here, outside of the mutex, unless another thread still uses the file.
-void Drive::CloseFiles(const std::vector<int64_t>& handles) {
-  std::vector<std::shared_ptr<File>> closing;
-  const std::lock_guard closes_after(mutex_);
+/// With the mutex held. What is returned closes them, unless another thread still uses them.
+std::vector<std::shared_ptr<File>> Drive::Forget(const std::vector<int64_t>& handles) {
+  std::vector<std::shared_ptr<File>> forgotten;
   for (const int64_t handle : handles) {
     const auto found = files_.find(handle);
     if (found == files_.end()) continue;
-    closing.push_back(std::move(found->second.file));
+    forgotten.push_back(std::move(found->second.file));
     files_.erase(found);
   }
+  return forgotten;
+}
+
+/// Closing happens here, outside of the mutex.
+void Drive::CloseFiles(const std::vector<int64_t>& handles) {
+  std::vector<std::shared_ptr<File>> closing;
+  const std::lock_guard closes_after(mutex_);
+  closing = Forget(handles);
 }
 
 int Drive::Root(std::shared_ptr<Descriptor>* root) {
@@ -333,11 +407,15 @@ int Drive::Lock(Result* result) {
 /// The last client left: threads end as they become idle, the lock is given back.
 void Drive::Retire() {
   std::shared_ptr<Descriptor> root, lock_descriptor;
-  const std::lock_guard lock(mutex_);
-  stopping_ = true;
-  root = std::exchange(root_, nullptr);
-  lock_descriptor = std::exchange(lock_, nullptr);
-  work_.notify_all();
+  std::vector<IdleThread*> idle;
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+    root = std::exchange(root_, nullptr);
+    lock_descriptor = std::exchange(lock_, nullptr);
+    idle.swap(idle_);
+  }
+  for (IdleThread* thread : idle) thread->Wake();
 }
 
 Registry& Registry::Get() {

@@ -1,7 +1,11 @@
 // The drives of this process: for each root path one Drive, shared by all JavaScript threads, with a bounded number of
 // threads, a queue for foreground and one for background work, and deadlines.
 //
-//   Submit -> queue -> one thread takes the whole batch, runs its operations in order -> Sink::Completed
+//   Submit -> one thread takes the whole batch, runs its operations in order -> Sink::Completed
+//
+// A batch is handed to the thread that went to sleep last (its stack is the likeliest to be in a cache), which is woken
+// after the mutex was released and needs not take it before it runs. Batches queue only while no thread is idle, or for
+// the share of background work.
 //
 // A system call on a broken drive may never return. So:
 // - Batches own their bytes (written data is copied in, read data copied out by the owner), and threads hold the
@@ -15,7 +19,6 @@
 #pragma once
 
 #include <atomic>
-#include <condition_variable>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -63,6 +66,20 @@ struct Batch {
 
 int64_t SteadyNow();
 
+/// A thread that waits for work. It is woken once for each time that it was taken from the list of idle threads, after
+/// what it is given was put into `batch`; nothing, when it is to look around.
+class IdleThread {
+ public:
+  std::shared_ptr<Batch> batch;
+
+  void Sleep();
+  void Wake();
+
+ private:
+  enum : uint32_t { kAwake, kAsleep, kWoken };
+  std::atomic<uint32_t> state_{kAwake};
+};
+
 class Drive : public std::enable_shared_from_this<Drive> {
  public:
   Drive(std::string path, unsigned threads, size_t queue_length);
@@ -90,15 +107,25 @@ class Drive : public std::enable_shared_from_this<Drive> {
   static void* ThreadMain(void* drive);
   void Work();
   bool StartThread();
+  bool MayRun(bool background) const;
+  void Start(const std::shared_ptr<Batch>& batch);
   std::shared_ptr<Batch> Next();
+  bool Finish(const std::shared_ptr<Batch>& batch);
+  IdleThread* TakeIdle();
+  /// The file that a batch used last: looked up once for operations on one file that follow each other.
+  struct InUse {
+    int64_t handle = 0;
+    std::shared_ptr<File> file;
+  };
   void Run(Batch& batch);
-  int RunOne(Batch& batch, Operation& operation, Result* result);
+  int RunOne(Batch& batch, Operation& operation, InUse* in_use, Result* result);
   int OnFile(Operation& operation, const File& file, Result* result);
   int Open(Batch& batch, const Operation& operation, Result* result);
   std::shared_ptr<File> FileOf(uint64_t client, int64_t handle);
   int Root(std::shared_ptr<Descriptor>* root);
   int Refresh();
   int Lock(Result* result);
+  std::vector<std::shared_ptr<File>> Forget(const std::vector<int64_t>& handles);
   void CloseFiles(const std::vector<int64_t>& handles);
   void Retire();
 
@@ -112,7 +139,8 @@ class Drive : public std::enable_shared_from_this<Drive> {
   const size_t queue_length_;
 
   std::mutex mutex_;
-  std::condition_variable work_;
+  /// The last one went to sleep last.
+  std::vector<IdleThread*> idle_;
   std::deque<std::shared_ptr<Batch>> foreground_;
   std::deque<std::shared_ptr<Batch>> background_;
   std::vector<std::shared_ptr<Batch>> running_;
@@ -123,7 +151,6 @@ class Drive : public std::enable_shared_from_this<Drive> {
   std::vector<std::shared_ptr<File>> dropped_;
   size_t bytes_ = 0;
   unsigned threads_ = 0;
-  unsigned idle_ = 0;
   unsigned background_running_ = 0;
   bool stopping_ = false;
   /// Guarded by the registry's mutex.

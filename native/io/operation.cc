@@ -21,6 +21,10 @@ constexpr size_t kAlignment = 4096;
 /// A directory whose names take more than this is refused (E2BIG) rather than held in memory.
 constexpr size_t kListingLimit = size_t{256} << 20;
 
+/// Only read: all its pages are the one page of zeros that the system has.
+constexpr size_t kZerosSize = size_t{1} << 20;
+uint8_t zeros[kZerosSize];
+
 int Errno(int result) { return result < 0 ? errno : 0; }
 
 /// Calls again what a signal interrupted.
@@ -186,6 +190,16 @@ int Write(const File& file, uint64_t offset, const uint8_t* from, size_t size) {
     if (count < 0) return errno;
     if (count == 0 && done < size) return EIO;
     done += static_cast<size_t>(count);
+  } while (done < size);
+  return 0;
+}
+
+int WriteZeros(const File& file, uint64_t offset, uint64_t size) {
+  uint64_t done = 0;
+  do {
+    const size_t length = std::min<uint64_t>(kZerosSize, size - done);
+    if (const int error = Write(file, offset + done, zeros, length)) return error;
+    done += length;
   } while (done < size);
   return 0;
 }

@@ -48,8 +48,9 @@ enum class Kind : uint8_t {
   kLock,
   kRefresh,
   kWriteBack,
+  kWriteZeros,
 };
-constexpr uint8_t kLastKind = static_cast<uint8_t>(Kind::kWriteBack);
+constexpr uint8_t kLastKind = static_cast<uint8_t>(Kind::kWriteZeros);
 
 enum Flags : uint32_t {
   kModeRead = 0,
@@ -74,7 +75,7 @@ struct Operation {
   uint32_t flags = 0;
   int64_t file = kLastOpened;
   uint64_t offset = 0;
-  /// Bytes in `data` for reads and writes, the new size for truncate.
+  /// Bytes in `data` for reads and writes, of zeros to write, the new size for truncate.
   uint64_t size = 0;
   std::string path;
   std::string to;
@@ -104,6 +105,7 @@ int Read(const File& file, uint64_t offset, uint8_t* into, size_t size, uint64_t
 /// not wait for the drive.
 int ReadCached(const File& file, uint64_t offset, uint8_t* into, size_t size);
 int Write(const File& file, uint64_t offset, const uint8_t* from, size_t size);
+int WriteZeros(const File& file, uint64_t offset, uint64_t size);
 /// Has the kernel begin to write what the cache holds of the file. A hint: nothing is durable by it, and where the
 /// system cannot, it does nothing. An error of the writing itself is left to the next sync.
 int WriteBack(const File& file);

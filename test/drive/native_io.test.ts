@@ -73,6 +73,12 @@ describe('native DriveIo', () => {
         offset: fc.nat(3000),
         into: fc.nat(4000).map((length) => new Uint8Array(length)),
       }),
+      fc.record({
+        op: fc.constant('writeZeros' as const),
+        file: fc.constant(LAST_OPENED),
+        offset: fc.nat(3000),
+        size: fc.nat(4000),
+      }),
       fc.record({ op: fc.constant('truncate' as const), file: fc.constant(LAST_OPENED), size: fc.nat(4000) }),
       fc.constantFrom<IoOp>(
         ...(['size', 'sync', 'writeBack', 'close'] as const).map((kind) => ({ op: kind, file: LAST_OPENED })),

@@ -60,6 +60,7 @@ export class FileIo implements DriveIo {
         for (const bytes of op.from) at += writeSync(file, bytes, 0, bytes.length, at)
         return undefined
       }
+      case 'writeZeros': return void writeSync(file, new Uint8Array(op.size), 0, op.size, op.offset)
       case 'sync': return fdatasyncSync(file)
       case 'writeBack': return undefined
       case 'truncate': return ftruncateSync(file, op.size)

@@ -24,6 +24,7 @@ export type IoOp =
   | { op: 'open'; path: string; mode: 'read' | 'write' | 'create'; direct?: boolean }
   | { op: 'read'; file: FileHandle; offset: number; into: Uint8Array }
   | { op: 'write'; file: FileHandle; offset: number; from: readonly Uint8Array[] }
+  | { op: 'writeZeros'; file: FileHandle; offset: number; size: number }
   | { op: 'sync'; file: FileHandle }
   | { op: 'writeBack'; file: FileHandle }
   | { op: 'dropCache'; file: FileHandle }
@@ -43,6 +44,7 @@ export type IoOp =
 // 'dropCache' gives 1 when the file's pages were seen to be gone, 0 when they stayed or nobody can tell.
 // 'writeBack' has the system begin to write what it caches of the file, so that the next 'sync' finds little to do and
 // holds up nobody else. It makes nothing durable, and what the medium refuses is said by that 'sync'.
+// 'writeZeros' is a 'write' of so many zeros, 256 MiB at most, without a buffer to hold them.
 // `direct` asks for O_DIRECT and fails with EINVAL where the file system cannot.
 
 export interface FileStat {

@@ -127,6 +127,7 @@ function add(batch: IoBatch, op: IoOp): void {
     }
     case 'read': batch.read(op.file, op.offset, op.into); return
     case 'write': batch.write(op.file, op.offset, op.from); return
+    case 'writeZeros': batch.writeZeros(op.file, op.offset, op.size); return
     case 'truncate': batch.truncate(op.file, op.size); return
     case 'rename': batch.rename(op.from, op.to); return
     case 'sync':

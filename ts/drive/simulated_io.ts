@@ -378,7 +378,7 @@ export class SimulatedIo implements DriveIo {
     const { missing, readOnly } = this.#drive
     if (missing) throw new IoError('file' in op && op.op !== 'close' ? 'EIO' : 'ENOENT', 0, op.op)
     if (!readOnly) return
-    const changes = ['write', 'truncate', 'rename', 'unlink', 'makeDir', 'removeDir']
+    const changes = ['write', 'writeZeros', 'truncate', 'rename', 'unlink', 'makeDir', 'removeDir']
     if (changes.includes(op.op) || (op.op === 'open' && op.mode !== 'read')) throw new IoError('EROFS', 0, op.op)
   }
 
@@ -395,6 +395,10 @@ export class SimulatedIo implements DriveIo {
       }
       case 'read': return read(this.#handle(batch, op.file), op.offset, op.into)
       case 'write': return this.#write(this.#writable(batch, op.file, 'write').file, op.offset, op.from)
+      case 'writeZeros': {
+        const { file } = this.#writable(batch, op.file, 'writeZeros')
+        return this.#write(file, op.offset, [new Uint8Array(op.size)])
+      }
       case 'truncate': return void disk.truncate(this.#writable(batch, op.file, 'truncate').file, op.size)
       case 'sync': return void disk.sync(this.#handle(batch, op.file).file)
       // What is on its way to the medium may be there after a power cut or not, as without this.

@@ -12,7 +12,7 @@ import { addon } from './addon.js'
 
 export const Kind = {
   open: 1, read: 2, write: 3, sync: 4, dropCache: 5, truncate: 6, size: 7, close: 8, rename: 9, unlink: 10, makeDir: 11,
-  removeDir: 12, syncDir: 13, list: 14, stat: 15, space: 16, lock: 17, refresh: 18, writeBack: 19,
+  removeDir: 12, syncDir: 13, list: 14, stat: 15, space: 16, lock: 17, refresh: 18, writeBack: 19, writeZeros: 20,
 } as const
 export type Kind = (typeof Kind)[keyof typeof Kind]
 
@@ -58,6 +58,10 @@ export class IoBatch {
   write(file: number, offset: number, from: readonly Uint8Array[]): void {
     this.buffers.push(...from)
     this.#add(Kind.write, file, offset, 0, 0, from.length)
+  }
+
+  writeZeros(file: number, offset: number, size: number): void {
+    this.#add(Kind.writeZeros, file, offset, size)
   }
 
   truncate(file: number, size: number): void {

@@ -11,6 +11,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -38,6 +39,7 @@ class Collector : public Sink {
  public:
   void Completed(std::shared_ptr<Batch> batch) override {
     const std::lock_guard lock(mutex_);
+    threads_.insert(std::this_thread::get_id());
     batch->sink = nullptr;  // it would keep its keeper
     completed_[batch->id] = std::move(batch);
     changed_.notify_all();
@@ -54,10 +56,17 @@ class Collector : public Sink {
     return completed_.size();
   }
 
+  /// How many threads of the drive have completed something.
+  size_t threads() {
+    const std::lock_guard lock(mutex_);
+    return threads_.size();
+  }
+
  private:
   std::mutex mutex_;
   std::condition_variable changed_;
   std::map<uint64_t, std::shared_ptr<Batch>> completed_;
+  std::set<std::thread::id> threads_;
 };
 
 Operation OnPath(Kind kind, const std::string& path, uint32_t flags = 0) {
@@ -199,6 +208,93 @@ TEST_CASE("what expires in a queue never starts, and full queues refuse") {
   CHECK(sink->Wait(1)->error == EISNAM);
   CHECK(sink->Wait(3)->error == 0);
   CHECK(!std::filesystem::exists(root.path + "/late"));
+  drive->CloseClient(kClient);
+  Registry::Get().Release(drive);
+}
+
+TEST_CASE("what comes one after the other is done by one thread") {
+  const Root root;
+  auto sink = std::make_shared<Collector>();
+  auto drive = Registry::Get().Acquire(root.path, 4, 8);
+  for (uint64_t id = 1; id <= 200; id++) {
+    auto batch = MakeBatch(sink, id, OnPath(Kind::kStat, "."));
+    batch->background = id % 2 == 0;
+    REQUIRE(drive->Submit(batch) == 0);
+    CHECK(sink->Wait(id)->error == 0);
+  }
+  CHECK(sink->threads() == 1);
+  drive->CloseClient(kClient);
+  Registry::Get().Release(drive);
+}
+
+TEST_CASE("all that several threads submit is completed, background work in its share of the threads") {
+  const Root root;
+  auto sink = std::make_shared<Collector>();
+  auto drive = Registry::Get().Acquire(root.path, 3, 1024);
+  constexpr uint64_t kEach = 300;
+  std::vector<std::thread> submitters;
+  for (uint64_t submitter = 0; submitter < 3; submitter++) {
+    submitters.emplace_back([&, submitter] {
+      for (uint64_t i = 0; i < kEach; i++) {
+        const uint64_t id = submitter * kEach + i + 1;
+        auto batch = MakeBatch(sink, id, OnPath(Kind::kStat, "."));
+        batch->background = i % 3 == 0;
+        if (drive->Submit(batch) != 0) std::abort();
+        // Now and then everything is let go to sleep.
+        if (i % 7 == submitter) CHECK(sink->Wait(id)->error == 0);
+      }
+    });
+  }
+  for (auto& submitter : submitters) submitter.join();
+  for (uint64_t id = 1; id <= 3 * kEach; id++) CHECK(sink->Wait(id)->error == 0);
+  while (drive->busy() > 0) std::this_thread::yield();
+  CHECK(sink->threads() <= 3);
+  drive->CloseClient(kClient);
+  Registry::Get().Release(drive);
+}
+
+TEST_CASE("background work beyond its share waits although threads are idle, and foreground work does not") {
+  const Root root;
+  REQUIRE(mkfifo((root.path + "/fifo").c_str(), 0600) == 0);
+  auto sink = std::make_shared<Collector>();
+  auto drive = Registry::Get().Acquire(root.path, 2, 8);
+  const auto background = [&](std::shared_ptr<Batch> batch) {
+    batch->background = true;
+    return drive->Submit(std::move(batch));
+  };
+  REQUIRE(background(MakeBatch(sink, 1, OnPath(Kind::kOpen, "fifo", kMayBlock))) == 0);
+  REQUIRE(drive->Submit(MakeBatch(sink, 2, OnPath(Kind::kStat, "."))) == 0);
+  CHECK(sink->Wait(2)->error == 0);
+  REQUIRE(background(MakeBatch(sink, 3, OnPath(Kind::kMakeDir, "late"))) == 0);
+  REQUIRE(drive->Submit(MakeBatch(sink, 4, OnPath(Kind::kStat, "."))) == 0);
+  CHECK(sink->Wait(4)->error == 0);
+  CHECK(sink->count() == 2);
+  CHECK(!std::filesystem::exists(root.path + "/late"));
+  const Release release(root.path + "/fifo");
+  CHECK(sink->Wait(3)->error == 0);
+  drive->CloseClient(kClient);
+  Registry::Get().Release(drive);
+}
+
+TEST_CASE("zeros are written without bytes of their own, in more than one call where there are many") {
+  const Root root;
+  auto sink = std::make_shared<Collector>();
+  auto drive = Registry::Get().Acquire(root.path, 1, 8);
+  constexpr uint64_t kSize = (uint64_t{2} << 20) + 5;
+  auto zeros = OnLast(Kind::kWriteZeros, kSize);
+  zeros.offset = 3;
+  auto tail = OnLast(Kind::kRead, 10);
+  tail.offset = kSize;
+  REQUIRE(drive->Submit(MakeBatch(sink, 1, OnPath(Kind::kOpen, "x", kModeCreate), OnLast(Kind::kWrite, 8, "xxxxxxxx"),
+                                  std::move(zeros), OnLast(Kind::kSize), OnLast(Kind::kRead, 8), std::move(tail),
+                                  OnPath(Kind::kOpen, "x"), OnLast(Kind::kWriteZeros, 0))) == 0);
+  const auto done = sink->Wait(1);
+  CHECK(done->results[3].a == kSize + 3);
+  CHECK(std::memcmp(done->operations[4].data.get(), "xxx\0\0\0\0\0", 8) == 0);
+  CHECK(done->results[5].a == 3);
+  CHECK(std::memcmp(done->operations[5].data.get(), "\0\0\0", 3) == 0);
+  CHECK(done->error == EBADF);
+  CHECK(done->failed_at == 7);
   drive->CloseClient(kClient);
   Registry::Get().Release(drive);
 }

@@ -49,7 +49,7 @@ export interface SegmentWriterOptions {
   batchBytes: number
   /** Bytes that may wait; more are refused. */
   queueBytes: number
-  /** Zeros written ahead of small batches, at a time; 1 MiB at most, 0: none. */
+  /** Zeros written ahead of small batches, at a time; 0: none. */
   aheadBytes: number
   /** Making and sealing segments waits behind foreground work as well. */
   background?: boolean
@@ -63,8 +63,7 @@ export const DEFAULT_WRITER_OPTIONS: Omit<SegmentWriterOptions, 'driveId'> = {
 /** A batch is not added to beyond so many buffers: with one more record, a checksum call and a write still take it. */
 const BATCH_PARTS = 240
 const RECORD_CELLS = 6
-const ZEROS = Buffer.alloc(2 ** 20)
-const PADDING = Array.from({ length: RECORD_ALIGNMENT }, (_, size) => ZEROS.subarray(0, size))
+const PADDING = Array.from({ length: RECORD_ALIGNMENT }, (_, size) => Buffer.alloc(size))
 /** Zeros are written ahead behind batches of at most so many bytes, when less than an eighth of them is left. */
 const AHEAD_BATCH = 128 * 1024
 
@@ -345,12 +344,12 @@ export class SegmentWriter {
     if (this.#drive.row.state !== 'online') return
     const { file, end } = segment
     const from = Math.max(segment.zeroedTo, end)
-    const ahead = ZEROS.subarray(0, this.#options.aheadBytes)
-    if (from >= Math.min(end + ahead.length / 8, this.#options.sealBytes)) return
+    const size = this.#options.aheadBytes
+    if (from >= Math.min(end + size / 8, this.#options.sealBytes)) return
     const background = this.#options.background === true
     try {
-      await this.#drive.run('write', [{ op: 'write', file, offset: from, from: [ahead] }], { background })
-      segment.zeroedTo = from + ahead.length
+      await this.#drive.run('write', [{ op: 'writeZeros', file, offset: from, size }], { background })
+      segment.zeroedTo = from + size
     } catch (error) {
       await this.#afterFailure(segment, error)
     }
@@ -362,7 +361,8 @@ export class SegmentWriter {
     const cause = error instanceof ShardError ? error.cause : undefined
     if (cause instanceof IoError) {
       if (cause.opIndex === -1) return // nothing was started
-      if (cause.op === 'write' && (cause.code === 'ENOSPC' || cause.code === 'EDQUOT')) {
+      const writing = cause.op === 'write' || cause.op === 'writeZeros'
+      if (writing && (cause.code === 'ENOSPC' || cause.code === 'EDQUOT')) {
         const cut = this.#drive.io.run([{ op: 'truncate', file: segment.file, size: segment.end }], DEADLINE)
         if (await cut.then(() => true, () => false)) return
       }
