@@ -2,9 +2,13 @@ import assert from 'node:assert/strict'
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { after, describe, it } from 'node:test'
+import { MessageChannel } from 'node:worker_threads'
 import { SimulatedDisk, SimulatedDrive } from '../../ts/drive/simulated_io.js'
+import { MetadataClient } from '../../ts/meta/client.js'
+import type { CommandResult } from '../../ts/meta/command.js'
 import type { MetaDrive } from '../../ts/meta/drive_files.js'
 import type { MetadataError } from '../../ts/meta/engine.js'
+import { serveMetadataPort } from '../../ts/meta/engine_port.js'
 import { LocalEngine } from '../../ts/meta/local_engine.js'
 import type { LocalEngineOptions } from '../../ts/meta/local_engine.js'
 import { SimulatedViews } from '../../ts/meta/views.js'
@@ -107,6 +111,49 @@ describe('local engine over simulated drives', () => {
     assert.equal(refused.ok ? '' : refused.refusal, 'PreconditionFailed')
     assert.deepEqual((await engine.compareCopies(() => Promise.resolve())).bad, [])
     await engine.close()
+  })
+
+  it('answers a batch in one message, before it looks at the next one', { timeout: 60_000 }, async (t) => {
+    const simulation = new Simulation()
+    const { views } = simulation
+    const said: string[] = []
+    const create = views.create.bind(views)
+    views.create = async (drive, name) => {
+      const view = await create(drive, name)
+      const lastTwo = view.lastTwo.bind(view)
+      view.lastTwo = (key) => {
+        said.push('looked')
+        return lastTwo(key)
+      }
+      return view
+    }
+    const engine = await LocalEngine.open(simulation.options())
+    await start(engine)
+    const { port1, port2 } = new MessageChannel()
+    const post = port1.postMessage.bind(port1)
+    port1.postMessage = (...message: Parameters<typeof post>) => {
+      said.push('answered')
+      post(...message)
+    }
+    serveMetadataPort(engine, port1)
+    const client = new MetadataClient({ port: port2, published: engine.published.buffer })
+    t.after(async () => {
+      await client.close()
+      await engine.close()
+    })
+    const put = (key: string): Promise<CommandResult> => client.propose(putObject(1, key, part(dataId(1), 10)))
+    const end = simulation.drives[0]?.addFault({ op: 'sync', fault: { hang: true } })
+    const first = [put('a'), put('b'), put('c')]
+    for (let turn = 0; turn < 100; turn++) await new Promise((resolve) => setImmediate(resolve))
+    const second = [put('d'), put('e')]
+    for (let turn = 0; turn < 100; turn++) await new Promise((resolve) => setImmediate(resolve))
+    said.length = 0
+    end?.()
+    const results = await Promise.all([...first, ...second])
+    assert.deepEqual(results.map(({ ok, order }) => [ok, order.index, order.offset]), [
+      [true, 3, 0], [true, 3, 1], [true, 3, 2], [true, 4, 0], [true, 4, 1],
+    ])
+    assert.deepEqual(said, ['answered', 'looked', 'answered'])
   })
 
   it('goes on without a copy whose drive fails, remakes it elsewhere, and refuses the stale copy', async () => {

@@ -1,6 +1,6 @@
 /**
- * The engine's side of metadata clients in other threads: any number of ports, one message per loop turn and
- * direction.
+ * The engine's side of metadata clients in other threads: any number of ports. Proposals come in one message per loop
+ * turn; the results of a batch leave in one message as soon as the batch is applied.
  *
  * Messages to the engine: { proposals }, { settle }, { doubt }, { call }. Back: { results }, { settled }, { answer },
  * { progress }.
@@ -24,8 +24,11 @@ export type ProposalResult = { id: number; result: CommandResult } | { id: numbe
 
 /** An engine in its own thread. */
 export interface ServedEngine extends Pick<MetadataEngine, 'settled' | 'status' | 'backup'> {
-  /** As `propose`, for what `encodeRequest` made. */
-  proposeEncoded(request: Uint8Array): Promise<CommandResult>
+  /**
+   * As `propose`, for what `encodeRequest` made. `done` is called once, perhaps before this returns, and for all
+   * commands of a batch in the same turn of microtasks.
+   */
+  proposeEncoded(request: Uint8Array, done: (outcome: CommandResult | MetadataError) => void): void
   /** This client has announced commands, or has none announced any more. */
   expect?(client: object, announced: boolean): void
   /** A reader has found the view of this generation damaged. */
@@ -66,8 +69,8 @@ export function serveMetadataPort(engine: ServedEngine, port: MessagePort): void
   }
   const answer = (one: ProposalResult): void => {
     if (results.push(one) > 1) return
-    // Behind everything of this turn that is resolved in microtasks.
-    setImmediate(() => {
+    // Behind the rest of the batch, and no later: whatever else the engine has to do comes behind the answers.
+    queueMicrotask(() => {
       const batch = results
       results = []
       const bytes = Uint8Array.from(pack(batch))
@@ -84,10 +87,9 @@ export function serveMetadataPort(engine: ServedEngine, port: MessagePort): void
   }
   const propose = (proposals: Uint8Array): void => {
     for (const [id, request] of unpack(proposals) as Proposal[]) {
-      engine.proposeEncoded(request).then(
-        (result) => { answer({ id, result }) },
-        (error: unknown) => { answer({ id, error: toMessage(error) }) },
-      )
+      engine.proposeEncoded(request, (outcome) => {
+        answer(outcome instanceof MetadataError ? { id, error: toMessage(outcome) } : { id, result: outcome })
+      })
     }
   }
   port.on('message', (message: ToEngine) => {

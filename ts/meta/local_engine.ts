@@ -59,8 +59,7 @@ const STABLE_MS = 5 * 60_000
 interface Waiting {
   /** Encoded (`encodeRequest`). */
   request: Uint8Array
-  resolve: (result: CommandResult) => void
-  reject: (error: MetadataError) => void
+  done: (outcome: CommandResult | MetadataError) => void
 }
 
 interface InFlight {
@@ -158,25 +157,33 @@ export class LocalEngine implements MetadataEngine {
     if (requestId !== undefined && (requestId === '' || Buffer.byteLength(requestId) > MAX_REQUEST_ID)) {
       return Promise.reject(new MetadataError('unavailable', `a request id has 1 to ${String(MAX_REQUEST_ID)} bytes`))
     }
-    return this.proposeEncoded(encodeRequest(command, requestId, fence))
+    return new Promise((resolve, reject) => {
+      this.proposeEncoded(encodeRequest(command, requestId, fence), (outcome) => {
+        if (outcome instanceof MetadataError) reject(outcome)
+        else resolve(outcome)
+      })
+    })
   }
 
-  /** As `propose`, for what `encodeRequest` made. */
-  proposeEncoded(request: Uint8Array): Promise<CommandResult> {
-    if (this.#failure !== undefined) return Promise.reject(unavailable(this.#failure))
-    if (this.#closed) return Promise.reject(new MetadataError('unavailable', 'the engine is closed'))
+  proposeEncoded(request: Uint8Array, done: (outcome: CommandResult | MetadataError) => void): void {
+    const refusal = this.#refusal(request)
+    if (refusal !== undefined) {
+      done(refusal)
+      return
+    }
+    this.#queue.push({ request, done })
+    this.#queuedBytes += request.length
+    this.#wake()
+  }
+
+  /** Why this request cannot be taken now. */
+  #refusal({ length }: Uint8Array): MetadataError | undefined {
+    if (this.#failure !== undefined) return unavailable(this.#failure)
+    if (this.#closed) return new MetadataError('unavailable', 'the engine is closed')
     const { maxQueued, maxQueuedBytes } = this.#options
-    if (request.length > MAX_COMMAND_BYTES) {
-      return Promise.reject(new MetadataError('unavailable', 'the command is too large'))
-    }
-    if (this.#queue.length >= maxQueued || this.#queuedBytes + request.length > maxQueuedBytes) {
-      return Promise.reject(new MetadataError('overloaded', `${String(this.#queue.length)} commands are waiting`))
-    }
-    return new Promise((resolve, reject) => {
-      this.#queue.push({ request, resolve, reject })
-      this.#queuedBytes += request.length
-      this.#wake()
-    })
+    if (length > MAX_COMMAND_BYTES) return new MetadataError('unavailable', 'the command is too large')
+    if (this.#queue.length < maxQueued && this.#queuedBytes + length <= maxQueuedBytes) return undefined
+    return new MetadataError('overloaded', `${String(this.#queue.length)} commands are waiting`)
   }
 
   settled(): Promise<void> {
@@ -373,7 +380,11 @@ export class LocalEngine implements MetadataEngine {
       }
       const next = this.#tasks.length > 0 || this.#failure !== undefined ? undefined : this.#take()
       const durable = next === undefined ? undefined : this.#append(next)
-      if (done !== undefined) this.#apply(done)
+      if (done !== undefined) {
+        this.#apply(done)
+        // Answers leave before anything else is done.
+        await Promise.resolve()
+      }
       done = undefined
       if (next !== undefined) {
         next.foreseen = this.#foresee(next.record)
@@ -427,7 +438,7 @@ export class LocalEngine implements MetadataEngine {
       await this.#takeOut(bad)
       return true
     } catch (error) {
-      for (const { reject } of waiting) reject(new MetadataError('unknown', String(error), { cause: error }))
+      for (const { done } of waiting) done(new MetadataError('unknown', String(error), { cause: error }))
       return false
     }
   }
@@ -453,10 +464,10 @@ export class LocalEngine implements MetadataEngine {
     try {
       const results = this.#applyToViews(record, foreseen)
       this.published.setApplied(record.index)
-      for (const [at, { resolve }] of waiting.entries()) resolve(results[at] as CommandResult)
+      for (const [at, { done }] of waiting.entries()) done(results[at] as CommandResult)
     } catch (error) {
       this.#fail(new MetadataError('corrupt', `record ${String(record.index)} cannot be applied`, { cause: error }))
-      for (const { reject } of waiting) reject(new MetadataError('unknown', String(error), { cause: error }))
+      for (const { done } of waiting) done(new MetadataError('unknown', String(error), { cause: error }))
     }
   }
 
@@ -554,7 +565,7 @@ export class LocalEngine implements MetadataEngine {
     if (this.#failure !== undefined) return
     this.#failure = error
     this.#options.note(error.message)
-    for (const { reject } of this.#queue) reject(unavailable(error))
+    for (const { done } of this.#queue) done(unavailable(error))
     this.#queue = []
     this.#queuedBytes = 0
     for (const { cancel } of this.#tasks.splice(0)) cancel(unavailable(error))

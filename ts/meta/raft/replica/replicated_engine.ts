@@ -247,10 +247,16 @@ export class ReplicatedEngine implements MetadataEngine, ServedEngine {
     if (requestId !== undefined && (requestId === '' || Buffer.byteLength(requestId) > MAX_REQUEST_ID)) {
       return Promise.reject(new MetadataError('unavailable', `a request id has 1 to ${String(MAX_REQUEST_ID)} bytes`))
     }
-    return this.proposeEncoded(encodeRequest(command, requestId, fence))
+    return this.#propose(encodeRequest(command, requestId, fence))
   }
 
-  async proposeEncoded(request: Uint8Array): Promise<CommandResult> {
+  proposeEncoded(request: Uint8Array, done: (outcome: CommandResult | MetadataError) => void): void {
+    this.#propose(request).then(done, (error: unknown) => {
+      done(error instanceof MetadataError ? error : new MetadataError('unavailable', String(error), { cause: error }))
+    })
+  }
+
+  async #propose(request: Uint8Array): Promise<CommandResult> {
     this.#check()
     if (request.length > MAX_COMMAND_BYTES) throw new MetadataError('unavailable', 'the command is too large')
     const begun = performance.now()
