@@ -14,7 +14,7 @@ import { ErasureError } from './erasure_set.js'
 import { healPart } from './part_healer.js'
 import { readPart } from './part_reader.js'
 import { readNow } from './read_now.js'
-import { writePart } from './part_writer.js'
+import { type WriteContext, writePart } from './part_writer.js'
 import { ShardSources, checkLocation } from './shard_sources.js'
 import type { SlabPool } from './slab.js'
 import { oddShard, openAll, sweep } from './stripe_sweep.js'
@@ -79,6 +79,7 @@ export class LocalSet implements ErasureSet {
   #drives: Drive[]
   #byNumber: Map<DriveNumber, Drive>
   readonly #options: Required<LocalSetOptions>
+  readonly #writing: WriteContext
   readonly #speeds: DriveSpeeds
   readonly #background = new Set<Promise<unknown>>()
 
@@ -94,6 +95,9 @@ export class LocalSet implements ErasureSet {
     this.#drives = []
     this.#byNumber = new Map()
     this.#options = { ...defaults, ...options }
+    const { clock, slabs, stripesInFlight, writeDeadlineMs, cleanWaitMs } = this.#options
+    const background = (work: Promise<unknown>): void => { this.#track(work) }
+    this.#writing = { set: this.number, clock, slabs, stripesInFlight, writeDeadlineMs, cleanWaitMs, background }
     this.#speeds = new DriveSpeeds(this.#options.clock, this.#options.hedgeFloorMs)
     this.update(members, drives)
   }
@@ -120,13 +124,8 @@ export class LocalSet implements ErasureSet {
   async write(part: PartWrite): Promise<PartLocation> {
     if (!Number.isSafeInteger(part.size) || part.size < 0) throw new RangeError('size must be a whole number')
     if (part.dataId.length !== 16) throw new RangeError('a data id has 16 bytes')
-    const { stripeSize, clock, slabs, stripesInFlight, writeDeadlineMs, cleanWaitMs } = this.#options
-    const plan = planWrite(this.#members, this.#drives, { ...part, parity: part.parity ?? 0, stripeSize })
-    const background = (work: Promise<unknown>): void => {
-      this.#track(work)
-    }
-    const context = { set: this.number, clock, slabs, stripesInFlight, writeDeadlineMs, cleanWaitMs, background }
-    return await writePart(context, plan, part)
+    const plan = planWrite(this.#members, this.#drives, part, this.#options.stripeSize)
+    return await writePart(this.#writing, plan, part)
   }
 
   read(part: PartRead): AsyncGenerator<Uint8Array> {

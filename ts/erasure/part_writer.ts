@@ -15,23 +15,19 @@
 import type { DriveNumber, Geometry, ShardHeader } from '../drive/drive.js'
 import { blockSizeAt, ShardError } from '../drive/drive.js'
 import { sealStripe } from '../native/erasure.js'
-import type { Clock } from './clock.js'
 import type { PartLocation, PartWrite } from './erasure_set.js'
 import { ErasureError } from './erasure_set.js'
-import { ShardLane } from './shard_lane.js'
+import { type LaneContext, ShardLane } from './shard_lane.js'
 import type { Slab, SlabPool } from './slab.js'
 import { cellOf, fillSlab, padSlab, strideFor } from './slab.js'
 import type { WritePlan } from './write_plan.js'
 
-export interface WriteContext {
+export interface WriteContext extends LaneContext {
   set: number
-  clock: Clock
   slabs: SlabPool
   stripesInFlight: number
-  writeDeadlineMs: number
   /** How long a failed write waits for its cleaning before it goes on in the background. */
   cleanWaitMs: number
-  background: (work: Promise<unknown>) => void
 }
 
 /** Throws ErasureError, or what the body threw. */
@@ -72,55 +68,45 @@ class PartWriter {
     this.#part = part
     this.#geometry = plan.geometry
     this.#alive = plan.drives.length
+    const { dataId, salvage } = part
+    const { geometry } = plan
+    const onOut = (): void => { this.#laneOut() }
     this.#lanes = plan.drives.map((drive, shard) => {
-      const header: ShardHeader = { dataId: part.dataId, shard, geometry: plan.geometry, salvage: part.salvage }
-      return new ShardLane(drive, header, {
-        clock: context.clock,
-        writeDeadlineMs: context.writeDeadlineMs,
-        onOut: () => {
-          this.#laneOut()
-        },
-        background: context.background,
-      })
+      const header: ShardHeader = { dataId, shard, geometry, salvage }
+      return new ShardLane(drive, header, context, onOut)
     })
   }
 
   async run(): Promise<PartLocation> {
-    const { signal } = this.#part
-    const onAbort = (): void => {
-      this.#fail(new ErasureError('aborted', 'the writer gave up', { cause: signal?.reason }))
-    }
-    if (signal?.aborted === true) onAbort()
-    signal?.addEventListener('abort', onAbort, { once: true })
+    const { data, signal } = this.#part
+    const stopWatching = signal === undefined ? undefined : this.#watch(signal)
     try {
-      await this.#write()
+      this.#check()
+      const streamed = this.#part.size > this.#geometry.stripeSize
+      if (streamed) for (const lane of this.#lanes) lane.open()
+      const taken = data instanceof Uint8Array ? this.#takeWhole(data, streamed) : this.#takeBody(data, streamed)
+      if (taken !== undefined) await taken
+      this.#committing = true
+      await (streamed ? this.#wait(Promise.all(this.#lanes.map((lane) => lane.commit()))) : this.#putWhole())
+      this.#check()
     } catch (error) {
       const reason = error instanceof Error ? error : new Error(String(error))
       this.#fail(reason)
       await this.#clean(reason)
       throw reason
     } finally {
-      signal?.removeEventListener('abort', onAbort)
+      stopWatching?.()
     }
     return this.#location()
   }
 
-  async #write(): Promise<void> {
-    this.#check()
-    const streamed = this.#part.size > this.#geometry.stripeSize
-    if (streamed) for (const lane of this.#lanes) lane.open()
-    const { data } = this.#part
-    if (data instanceof Uint8Array) {
-      const taken = this.#takeWhole(data, streamed)
-      if (taken !== undefined) await taken
-    } else await this.#takeBody(data, streamed)
-    this.#committing = true
-    if (streamed) {
-      await this.#wait(Promise.all(this.#lanes.map((lane) => lane.commit())))
-    } else {
-      await this.#putWhole()
+  #watch(signal: AbortSignal): () => void {
+    const onAbort = (): void => {
+      this.#fail(new ErasureError('aborted', 'the writer gave up', { cause: signal.reason }))
     }
-    this.#check()
+    if (signal.aborted) onAbort()
+    signal.addEventListener('abort', onAbort, { once: true })
+    return () => { signal.removeEventListener('abort', onAbort) }
   }
 
   /** Copies the body into slabs; when `streamed`, hands every stripe on as soon as it is full. */

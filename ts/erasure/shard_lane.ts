@@ -16,11 +16,9 @@ import type { Clock } from './clock.js'
 import { within } from './clock.js'
 import type { Slab } from './slab.js'
 
-export interface LaneOptions {
+export interface LaneContext {
   clock: Clock
   writeDeadlineMs: number
-  /** Called when the lane goes out, at most once. */
-  onOut: (lane: ShardLane) => void
   /** Keeps track of cleaning that goes on after the write has ended. */
   background: (work: Promise<unknown>) => void
 }
@@ -33,7 +31,8 @@ interface QueuedCell {
 export class ShardLane {
   readonly drive: Drive
   readonly header: ShardHeader
-  readonly #options: LaneOptions
+  readonly #context: LaneContext
+  readonly #onOut: () => void
   /** Why the lane is out. */
   #failure: Error | undefined
   #writer: ShardWriter | undefined
@@ -41,18 +40,24 @@ export class ShardLane {
   #pumping = false
   #drained: (() => void) | undefined
   /** The drive's own view of the call in flight: settles when the drive is really done with its buffers. */
-  #call: Promise<unknown> = Promise.resolve()
-  /** Ends the put under way for its caller; its buffers are clean when no drive can be reading them. */
-  #endPut: ((clean: boolean) => void) | undefined
+  #call: Promise<unknown> | undefined
+  /** A put is a call without a promise: whether it is in flight, and what waits for its end. */
+  #putting = false
+  #afterPut: (() => void) | undefined
+  /** The slab of a put and its caller, until the caller was told that it has ended. */
+  #putSlab: Slab | undefined
+  #ended: (() => void) | undefined
   #aborted: Promise<void> | undefined
   #discarded: Promise<void> | undefined
   /** The shard may have its name on the drive. */
   #named = false
 
-  constructor(drive: Drive, header: ShardHeader, options: LaneOptions) {
+  /** `onOut` is called when the lane goes out, at most once. */
+  constructor(drive: Drive, header: ShardHeader, context: LaneContext, onOut: () => void) {
     this.drive = drive
     this.header = header
-    this.#options = options
+    this.#context = context
+    this.#onOut = onOut
   }
 
   get failure(): Error | undefined {
@@ -81,18 +86,10 @@ export class ShardLane {
     }
     this.#named = true
     slab?.retain()
-    let settle: (value?: unknown) => void = ignore
-    this.#call = new Promise((resolve) => { settle = resolve })
-    this.#endPut = (clean) => {
-      this.#endPut = undefined
-      slab?.done(clean)
-      ended()
-    }
-    const settled = (error?: unknown): void => {
-      settle()
-      if (error !== undefined) this.#fail(asError(error))
-      this.#endPut?.(error === undefined)
-    }
+    this.#putSlab = slab
+    this.#ended = ended
+    this.#putting = true
+    const settled = (error?: unknown): void => { this.#putSettled(error) }
     const cells = cell === undefined ? [] : [cell]
     try {
       if (this.drive.putPacked?.(this.header, cells, settled) === true) return
@@ -104,9 +101,26 @@ export class ShardLane {
 
   /** The write deadline has passed: a put that has not ended puts the lane out. */
   late(): void {
-    if (this.#endPut === undefined) return
+    if (this.#ended === undefined) return
     this.#fail(this.#timeout())
     this.#endPut(false)
+  }
+
+  #putSettled(error: unknown): void {
+    this.#putting = false
+    this.#afterPut?.()
+    if (error !== undefined) this.#fail(asError(error))
+    this.#endPut(error === undefined)
+  }
+
+  /** Ends the put for its caller; its buffers are clean when no drive can be reading them. */
+  #endPut(clean: boolean): void {
+    const ended = this.#ended
+    if (ended === undefined) return
+    this.#ended = undefined
+    this.#putSlab?.done(clean)
+    this.#putSlab = undefined
+    ended()
   }
 
   /** Queues the next cell; the slab is retained until the drive is done with it. */
@@ -154,7 +168,7 @@ export class ShardLane {
   /** Makes one call to the drive under the write deadline; true when it succeeded in time and the lane is not out. */
   async #attempt<T>(call: () => Promise<T>, use: (value: T) => void = () => undefined): Promise<boolean> {
     if (this.#failure !== undefined) return false
-    const { clock, writeDeadlineMs } = this.#options
+    const { clock, writeDeadlineMs } = this.#context
     try {
       const running = call()
       this.#call = running.then(use, () => undefined)
@@ -168,14 +182,14 @@ export class ShardLane {
   }
 
   #timeout(): ShardError {
-    const { writeDeadlineMs } = this.#options
+    const { writeDeadlineMs } = this.#context
     return new ShardError('timeout', this.drive.number, `no answer within ${String(writeDeadlineMs)} ms`)
   }
 
   #fail(error: Error): void {
     if (!this.#goOut(error)) return
-    this.#options.background(this.#abort())
-    this.#options.onOut(this)
+    this.#context.background(this.#abort())
+    this.#onOut()
   }
 
   #goOut(error: Error): boolean {
@@ -195,8 +209,14 @@ export class ShardLane {
   }
 
   #abort(): Promise<void> {
-    this.#aborted ??= this.#call.then(() => this.#writer?.abort())
+    this.#aborted ??= this.#quiet().then(() => this.#writer?.abort())
     return this.#aborted
+  }
+
+  /** Resolves when the drive is done with the call in flight. */
+  async #quiet(): Promise<void> {
+    if (this.#putting) await new Promise<void>((resolve) => { this.#afterPut = resolve })
+    await this.#call
   }
 
   async #clean(): Promise<void> {
@@ -210,8 +230,6 @@ export class ShardLane {
     }
   }
 }
-
-function ignore(): void {}
 
 function asError(thrown: unknown): Error {
   return thrown instanceof Error ? thrown : new Error(String(thrown))

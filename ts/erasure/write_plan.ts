@@ -34,30 +34,29 @@ export interface WritePlan {
 export function planWrite(
   shape: SetShape,
   drives: readonly Drive[],
-  part: { dataId: DataId; size: number; stripeSize: number; parity: number },
+  { dataId, size, parity = 0 }: { dataId: DataId; size: number; parity?: number },
+  stripeSize: number,
 ): WritePlan {
-  const m = part.parity === 0 ? shape.m : part.parity
+  const m = parity === 0 ? shape.m : parity
   if (!Number.isSafeInteger(m) || m < 0 || m > shape.m)
     throw new RangeError(`parity ${String(m)} of a set of ${String(shape.m)}`)
-  const usable = drives.filter((drive) => drive.writable)
+  const ordered: Drive[] = []
+  for (const drive of drives) if (drive.writable) ordered.push(drive)
+  const count = ordered.length
   const quorum = writeQuorum(shape)
-  if (usable.length < quorum) {
+  if (count < quorum) {
     const full = drives.filter((drive) => drive.health.state === 'full').length
-    const detail = `${String(usable.length)} of ${String(shape.k + shape.m)} drives can be written, ${String(quorum)} are needed`
-    throw new ErasureError(usable.length + full >= quorum ? 'drivesFull' : 'writeQuorum', detail)
+    const detail = `${String(count)} of ${String(shape.k + shape.m)} drives can be written, ${String(quorum)} are needed`
+    throw new ErasureError(count + full >= quorum ? 'drivesFull' : 'writeQuorum', detail)
   }
-  const k = usable.length - m
-  const start = rotation(part.dataId, usable.length)
-  const ordered = usable.map((_, shard) => usable[(shard + start) % usable.length] as Drive)
-  return {
-    geometry: { k, m, stripeSize: part.stripeSize, partSize: part.size },
-    drives: ordered,
-    floor: Math.max(quorum, k),
-  }
+  for (let left = rotation(dataId, count); left > 0; left--) ordered.push(ordered.shift() as Drive)
+  const k = count - m
+  return { geometry: { k, m, stripeSize, partSize: size }, drives: ordered, floor: Math.max(quorum, k) }
 }
 
 /** The last 32 random bits of the data id, spread over the drives. */
 function rotation(dataId: DataId, count: number): number {
-  const view = new DataView(dataId.buffer, dataId.byteOffset, dataId.byteLength)
-  return view.getUint32(12) % count
+  let bits = 0
+  for (let i = 12; i < 16; i++) bits = bits * 256 + (dataId[i] ?? 0)
+  return bits % count
 }
