@@ -15,9 +15,8 @@ import type { MetadataEngine } from '../meta/engine.js'
 import type { PinBoard } from './pins.js'
 
 export const DATA_ID_SIZE = 16
-const RANDOM_SIZE = 8
 const COARSE = 16
-const POOL_IDS = 512
+const POOL_IDS = 256
 
 export interface DataIdOptions {
   /** Name of the thread, for the operator. */
@@ -45,6 +44,30 @@ interface Epoch {
   inUse: number
 }
 
+class Lease implements DataIdLease {
+  readonly dataId: DataId
+  readonly #epoch: Epoch
+  readonly #drained: (epoch: Epoch) => void
+  #used = true
+
+  /** `drained` is called when the last lease of the epoch is done. */
+  constructor(dataId: DataId, epoch: Epoch, drained: (epoch: Epoch) => void) {
+    this.dataId = dataId
+    this.#epoch = epoch
+    this.#drained = drained
+  }
+
+  get epoch(): number {
+    return this.#epoch.number
+  }
+
+  done(): void {
+    if (!this.#used) return
+    this.#used = false
+    if (--this.#epoch.inUse === 0) this.#drained(this.#epoch)
+  }
+}
+
 /** The writer epoch of a data id. */
 export function epochOf(dataId: DataId): number {
   const view = new DataView(dataId.buffer, dataId.byteOffset, dataId.byteLength)
@@ -61,11 +84,16 @@ export class DataIds {
   readonly #epochIds: number
   readonly #now: () => number
   readonly #random: (into: Uint8Array) => void
-  readonly #pool = new Uint8Array(POOL_IDS * RANDOM_SIZE)
-  #poolAt = POOL_IDS * RANDOM_SIZE
+  /**
+   * The next ids, random throughout until their first half is set. They are views of it: memory of their own costs
+   * more.
+   */
+  #pool = new DataView(new ArrayBuffer(0))
+  #poolAt = 0
   #current: Epoch | undefined
   #draining: Epoch | undefined
   #opening: Promise<void> | undefined
+  readonly #onDrained = (epoch: Epoch): void => { this.#drained(epoch) }
 
   constructor(metadata: MetadataEngine, board: PinBoard, slot: number, options: DataIdOptions) {
     this.#metadata = metadata
@@ -102,20 +130,7 @@ export class DataIds {
     const epoch = this.#current
     epoch.given++
     epoch.inUse++
-    let used = true
-    return {
-      dataId: this.#next(epoch),
-      epoch: epoch.number,
-      done: () => {
-        if (!used) return
-        used = false
-        epoch.inUse--
-        if (epoch === this.#draining && epoch.inUse === 0) {
-          this.#draining = undefined
-          this.#show()
-        }
-      },
-    }
+    return new Lease(this.#next(epoch), epoch, this.#onDrained)
   }
 
   /** `apply` refused this epoch: never use it again. */
@@ -148,22 +163,27 @@ export class DataIds {
     this.#show()
   }
 
+  #drained(epoch: Epoch): void {
+    if (epoch !== this.#draining) return
+    this.#draining = undefined
+    this.#show()
+  }
+
   #show(): void {
     this.#board.setEpochs(this.#slot, this.#current?.number ?? 0, this.#draining?.number ?? 0)
   }
 
   #next({ number, given }: Epoch): DataId {
-    if (this.#poolAt === this.#pool.length) {
-      this.#random(this.#pool)
+    if (this.#poolAt === this.#pool.byteLength) {
+      this.#pool = new DataView(new ArrayBuffer(POOL_IDS * DATA_ID_SIZE))
       this.#poolAt = 0
+      this.#random(new Uint8Array(this.#pool.buffer))
     }
-    const id = new Uint8Array(DATA_ID_SIZE)
-    const view = new DataView(id.buffer)
-    view.setUint16(0, Math.floor(number / 0x1_0000_0000))
-    view.setUint32(2, number >>> 0)
-    view.setUint16(6, Math.min(Math.floor(given / COARSE), 0xffff))
-    id.set(this.#pool.subarray(this.#poolAt, this.#poolAt + RANDOM_SIZE), DATA_ID_SIZE - RANDOM_SIZE)
-    this.#poolAt += RANDOM_SIZE
-    return id
+    const at = this.#poolAt
+    this.#poolAt += DATA_ID_SIZE
+    this.#pool.setUint16(at, Math.floor(number / 0x1_0000_0000))
+    this.#pool.setUint32(at + 2, number >>> 0)
+    this.#pool.setUint16(at + 6, Math.min(Math.floor(given / COARSE), 0xffff))
+    return new Uint8Array(this.#pool.buffer, at, DATA_ID_SIZE)
   }
 }

@@ -127,6 +127,8 @@ export class Pins {
   readonly #slot: number
   /** Open pins by published position; positions arrive in rising order, so the first key is the oldest. */
   readonly #open = new Map<number, number>()
+  /** What the board says. */
+  #shown: number | undefined
 
   constructor(board: PinBoard, slot: number) {
     this.#board = board
@@ -195,6 +197,9 @@ export class Pins {
 
   #publish(): void {
     const oldest = this.#open.keys().next()
-    this.#board.setPin(this.#slot, oldest.done === true ? undefined : oldest.value)
+    const position = oldest.done === true ? undefined : oldest.value
+    if (position === this.#shown) return
+    this.#shown = position
+    this.#board.setPin(this.#slot, position)
   }
 }
