@@ -156,6 +156,38 @@ describe('local engine over simulated drives', () => {
     assert.deepEqual(said, ['answered', 'looked', 'answered'])
   })
 
+  it('brings the other views on in small pieces, one view at a time', { timeout: 60_000 }, async (t) => {
+    const simulation = new Simulation()
+    const { views } = simulation
+    /** Bytes of each commit, and which view it was. */
+    const commits: { drive: number; bytes: number }[] = []
+    const create = views.create.bind(views)
+    views.create = async (drive, name) => {
+      const view = await create(drive, name)
+      const commit = view.commit.bind(view)
+      view.commit = (writes) => {
+        const bytes = writes.reduce((sum, { key, value }) => sum + key.length + (value?.length ?? 0), 0)
+        commits.push({ drive: drive.number, bytes })
+        commit(writes)
+      }
+      return view
+    }
+    const engine = await LocalEngine.open({ ...simulation.options(), flushEveryMs: 1 << 30 })
+    t.after(() => engine.close())
+    await start(engine)
+    for (let n = 0; n < 400; n += 2) await fill(engine, n, n + 2)
+    const largest = Math.max(...commits.map(({ bytes }) => bytes))
+    assert.ok(largest < 80 << 10, `${String(largest)} bytes at once`)
+    const following = commits.map(({ drive }, at) => ({ drive, at })).filter(({ drive }) => drive !== 1).slice(2)
+    assert.ok(following.length >= 4, `${String(following.length)} commits of views that follow`)
+    assert.deepEqual(new Set(following.map(({ drive }) => drive)), new Set([2, 3]))
+    for (const [n, { at }] of following.entries()) {
+      const next = following[n + 1]
+      if (next !== undefined) assert.ok(next.at > at + 1, 'two views in the same pause')
+    }
+    assert.deepEqual((await engine.compareCopies(() => Promise.resolve())).bad, [])
+  })
+
   it('goes on without a copy whose drive fails, remakes it elsewhere, and refuses the stale copy', async () => {
     const simulation = new Simulation()
     const engine = await LocalEngine.open({ ...simulation.options(), replaceAfterMs: 0 })

@@ -11,7 +11,7 @@ import type { RawWrite, ViewStore } from './view_store.js'
 import { nextViewName } from './views.js'
 import type { ViewFactory } from './views.js'
 
-/** Write sets that wait for a secondary view are applied at the latest when they are this large together. */
+/** What waits for a secondary view is applied at the latest when it is this large. */
 const PENDING_BYTES = 4 << 20
 
 export class MetadataCopy {
@@ -21,7 +21,8 @@ export class MetadataCopy {
   readonly viewName: string
   /** Log index that the view has applied. */
   applied: number
-  #pending: (readonly RawWrite[])[] = []
+  /** Writes of records that the view lacks, in order. */
+  #pending: RawWrite[] = []
   #pendingBytes = 0
   #pendingApplied: number
   flushing: Promise<void> | undefined
@@ -51,24 +52,29 @@ export class MetadataCopy {
     this.#pendingApplied = index
   }
 
+  /** Bytes of writes that wait for `drain`. */
+  get pendingBytes(): number {
+    return this.#pendingBytes
+  }
+
   /** Takes a write set of the primary; it is applied with others, by the next `drain` at the latest. */
   follow(writes: readonly RawWrite[], index: number): void {
     if (index !== this.#pendingApplied + 1)
       throw new MetadataError('corrupt', `write set ${String(index)} out of order`)
-    this.#pending.push(writes)
+    for (const write of writes) {
+      this.#pending.push(write)
+      this.#pendingBytes += write.key.length + (write.value?.length ?? 0)
+    }
     this.#pendingApplied = index
-    for (const { key, value } of writes) this.#pendingBytes += key.length + (value?.length ?? 0)
     if (this.#pendingBytes > PENDING_BYTES) this.drain()
   }
 
   /** Applies what waits, as one transaction. */
   drain(): void {
     if (this.#pending.length === 0) return
-    const merged = new Map<string, RawWrite>()
-    for (const writes of this.#pending) for (const write of writes) merged.set(write.key.toString('latin1'), write)
+    this.view.commit(this.#pending)
     this.#pending = []
     this.#pendingBytes = 0
-    this.view.commit([...merged.values()])
     this.applied = this.#pendingApplied
   }
 
