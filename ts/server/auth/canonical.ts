@@ -52,20 +52,26 @@ export function canonicalQuery(query: readonly QueryParameter[], asSent: boolean
 
 const NOT_SENT: readonly string[] = ['']
 
-/** `signedHeaders` in the client's order, lower case. A signed header that was not sent counts as empty. */
+/** Names in the client's order, lower case; `text` has them as they were sent, with ';' between. */
+export interface SignedHeaders {
+  names: readonly string[]
+  text: string
+}
+
+/** A signed header that was not sent counts as empty. */
 export function canonicalRequest(
-  method: string, target: RequestTarget, headers: HeaderTable, signedHeaders: readonly string[],
-  payloadHash: string, asSent: boolean,
+  method: string, target: RequestTarget, headers: HeaderTable, signed: SignedHeaders, payloadHash: string,
+  asSent: boolean,
 ): string {
   let lines = ''
-  for (const name of signedHeaders) {
+  for (const name of signed.names) {
     const values = headers.get(name) ?? NOT_SENT
     const value = values.length === 1 ? foldValue(values[0] ?? '') : values.map(foldValue).join(',')
     lines += name + ':' + value + '\n'
   }
   const path = asSent ? target.rawPath : uriEncodePath(target.path)
   const query = target.query.length === 0 ? '' : canonicalQuery(target.query, asSent)
-  return `${method}\n${path}\n${query}\n${lines}\n${signedHeaders.join(';')}\n${payloadHash}`
+  return `${method}\n${path}\n${query}\n${lines}\n${signed.text}\n${payloadHash}`
 }
 
 export function stringToSign(timestamp: string, scope: string, request: string): string {

@@ -8,7 +8,7 @@
  * Errors: S3Error with S3's codes and fields, before any byte of the body is read. Unsigned requests: AccessDenied.
  */
 import { S3Error } from '../../store/errors.js'
-import { ALGORITHM, type HeaderTable, canonicalRequest, stringToSign } from './canonical.js'
+import { ALGORITHM, type HeaderTable, type SignedHeaders, canonicalRequest, stringToSign } from './canonical.js'
 import type { Credential, CredentialSource } from './credentials.js'
 import { ChunkSignatures, type PayloadMode, equalSignatures, payloadMode } from './payload.js'
 import { SigningKeys, type SigningScope } from './signing_keys.js'
@@ -51,7 +51,7 @@ interface Scope extends SigningScope {
 /** The fields of either mechanism. */
 interface Claim {
   scope: Scope
-  signedHeaders: string[]
+  signedHeaders: SignedHeaders
   signature: string
   /** yyyymmddThhmmssZ, and as it was sent. */
   timestamp: string
@@ -114,23 +114,38 @@ function parseScope(text: string): Scope | undefined {
   return { name: text, accessKey, day, region, service, terminal, signed: text.slice(accessKey.length + 1) }
 }
 
-function parseSignedHeaders(text: string): string[] | undefined {
+function parseSignedHeaders(text: string): SignedHeaders | undefined {
   const names = text.split(';')
   const seen = new Set(names)
   if (names.length > 256 || seen.size !== names.length) return undefined
-  return names.every((name) => /^[!#$%&'*+.^_`|~0-9a-z-]+$/.test(name)) ? names : undefined
+  return names.every((name) => /^[!#$%&'*+.^_`|~0-9a-z-]+$/.test(name)) ? { names, text } : undefined
 }
 
 const CREDENTIAL_FORM = 'expecting "<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request".'
 
-/** Scope and signed headers of Authorization headers, which differ from request to request in the signature alone. */
-const knownClaims = new Map<string, { scope: Scope; signedHeaders: string[] }>()
+/** What an Authorization header says in front of the signature, with which alone most differ from the one before. */
+interface KnownClaim {
+  text: string
+  scope: Scope
+  signedHeaders: SignedHeaders
+}
+
+const knownClaims = new Map<string, KnownClaim>()
+let lastClaim: KnownClaim | undefined
 const MAX_KNOWN_CLAIMS = 256
 const MAX_KNOWN_CLAIM = 1024
 
+function knownClaim(authorization: string, length: number): KnownClaim | undefined {
+  const text = authorization.slice(0, length)
+  if (lastClaim?.text === text) return lastClaim
+  const known = knownClaims.get(text)
+  if (known !== undefined) lastClaim = known
+  return known
+}
+
 function headerClaim(authorization: string, headers: HeaderTable): Claim {
   const at = authorization.lastIndexOf('Signature=') + 'Signature='.length
-  const known = knownClaims.get(authorization.slice(0, at))
+  const known = knownClaim(authorization, at)
   const signature = authorization.slice(at)
   if (known !== undefined && !signature.includes(',')) {
     return signedAt(headers, known.scope, known.signedHeaders, signature.trim())
@@ -139,7 +154,8 @@ function headerClaim(authorization: string, headers: HeaderTable): Claim {
   if (claim.signature === signature.trim() && at <= MAX_KNOWN_CLAIM) {
     if (knownClaims.size >= MAX_KNOWN_CLAIMS) knownClaims.clear()
     const { scope, signedHeaders } = claim
-    knownClaims.set(authorization.slice(0, at), { scope, signedHeaders })
+    const text = authorization.slice(0, at)
+    knownClaims.set(text, { text, scope, signedHeaders })
   }
   return claim
 }
@@ -170,7 +186,7 @@ function parseHeaderClaim(authorization: string, headers: HeaderTable): Claim {
 }
 
 /** The claim, with the time that x-amz-date gives, or Date. */
-function signedAt(headers: HeaderTable, scope: Scope, signedHeaders: string[], signature: string): Claim {
+function signedAt(headers: HeaderTable, scope: Scope, signedHeaders: SignedHeaders, signature: string): Claim {
   const amzDate = single(headers, 'x-amz-date')
   const timeText = amzDate ?? single(headers, 'date')
   let timeMs = timeText === undefined ? undefined : parseTimestamp(timeText)
@@ -325,7 +341,7 @@ export class SigV4Verifier {
     request: SignedRequest, claim: Claim, credential: Credential, payloadHash: string, payload: PayloadMode,
     via: 'header' | 'presigned',
   ): Verified {
-    refuseUnsignedHeaders(request.headers, claim.signedHeaders)
+    refuseUnsignedHeaders(request.headers, claim.signedHeaders.names)
     const { signed } = claim.scope
     const key = this.#keys.get(credential, claim.scope)
     const spell = (asSent: boolean): { canonical: string; text: string; signature: string } => {

@@ -31,18 +31,23 @@ export type S3Handler = (request: IncomingMessage, response: ServerResponse, exp
 export const CLIENT_GONE = 499
 
 /** Exchanges that are under way, by their connection; more than one when a client does not wait for answers. */
-const underWay = new WeakMap<Duplex, Set<Exchange>>()
+const underWay = new WeakMap<Duplex, Exchange[]>()
 
 function begin(exchange: Exchange): void {
   const { socket } = exchange.request
-  let exchanges = underWay.get(socket)
-  if (exchanges === undefined) {
-    const made = new Set<Exchange>()
-    exchanges = made
-    underWay.set(socket, made)
-    socket.once('close', () => { for (const left of made) left.abandon() })
+  const exchanges = underWay.get(socket)
+  if (exchanges !== undefined) {
+    exchanges.push(exchange)
+    return
   }
-  exchanges.add(exchange)
+  const made = [exchange]
+  underWay.set(socket, made)
+  socket.once('close', () => { for (const left of made) left.abandon() })
+}
+
+function end(exchange: Exchange): void {
+  const exchanges = underWay.get(exchange.request.socket)
+  exchanges?.splice(exchanges.indexOf(exchange), 1)
 }
 
 export function createS3Handler(options: S3Options): S3Handler {
@@ -60,13 +65,23 @@ export function createS3Handler(options: S3Options): S3Handler {
   }
 }
 
-const requestIdPrefix = randomBytes(4).toString('hex')
-let requestCount = randomBytes(4).readUInt32BE()
+const BYTES: readonly string[] = Array.from({ length: 256 }, (_, byte) => hexDigits(byte, 2))
+
+function hexDigits(value: number, digits: number): string {
+  return value.toString(16).padStart(digits, '0').toUpperCase()
+}
+
+const drawn = randomBytes(4).toString('hex').toUpperCase()
+let counted = randomBytes(4).readUInt32BE()
+let requestIdPrefix = ''
 
 /** 16 hex digits, as S3's are: drawn once for the thread, then counted. */
 function newRequestId(): string {
-  requestCount = (requestCount + 1) >>> 0
-  return (requestIdPrefix + requestCount.toString(16).padStart(8, '0')).toUpperCase()
+  counted = (counted + 1) >>> 0
+  const last = counted & 0xff
+  // The digits of a large number cost more than those of a byte that are at hand.
+  if (last === 0 || requestIdPrefix === '') requestIdPrefix = drawn + hexDigits(counted >>> 8, 6)
+  return requestIdPrefix + (BYTES[last] ?? '')
 }
 
 /** Never rejects. */
@@ -108,7 +123,7 @@ async function serve(
 }
 
 function conclude(exchange: Exchange): void {
-  underWay.get(exchange.request.socket)?.delete(exchange)
+  end(exchange)
   const { options, response, requestId, operation, bucket, key, bytesIn, bytesOut, firstByteMs } = exchange
   const durationMs = performance.now() - exchange.startMs
   const status = response.headersSent ? response.statusCode : CLIENT_GONE
@@ -152,7 +167,7 @@ function s3ServerOptions(limits: S3Limits): ServerOptions {
 
 /** Listener for 'clientError': what node could not parse, or a connection that broke in the middle of a request. */
 function s3ClientError(error: NodeJS.ErrnoException, socket: Duplex): void {
-  const exchanges = [...underWay.get(socket) ?? []]
+  const exchanges = underWay.get(socket) ?? []
   const midAnswer = exchanges.some(({ response }) => response.headersSent)
   if (error.code === 'ECONNRESET' || !socket.writable || midAnswer) {
     socket.destroy()

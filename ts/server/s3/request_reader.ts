@@ -25,6 +25,9 @@ export interface ReaderLimits {
 
 const GRACE_MS = 60_000
 
+/** Readers that began to wait in this turn of the event loop, see `#armTimer`. */
+let waiting: RequestReader[] = []
+
 interface Waiter {
   resolve(piece: Uint8Array | undefined): void
   reject(error: S3Error): void
@@ -86,17 +89,19 @@ export class RequestReader implements PieceSource {
 
   /** Stops listening. What was not taken is dropped; the request stays paused if it has not ended. */
   release(): void {
-    clearTimeout(this.#timer)
+    if (this.#timer !== undefined) clearTimeout(this.#timer)
     this.#timer = undefined
     this.#queue.length = 0
     this.#queuedBytes = 0
-    if (!this.#ended) this.#failure ??= new S3Error('IncompleteBody')
+    // A request that has ended has nothing more to say to its listeners.
+    if (this.#ended) return
+    this.#failure ??= new S3Error('IncompleteBody')
     if (!this.#started) return
     this.#request.off('data', this.#onData)
     this.#request.off('end', this.#onEnd)
     this.#request.off('close', this.#onClose)
-    if (!this.#ended) this.#request.pause()
-    if (this.#failure !== undefined) this.#fail(this.#failure)
+    this.#request.pause()
+    this.#fail(this.#failure)
   }
 
   #start(): void {
@@ -155,11 +160,17 @@ export class RequestReader implements PieceSource {
       && this.#receivedBytes < this.#limits.minBytesPerSecond * this.#waitedMs / 1000
   }
 
+  /** Only who still waits at the end of the turn gets a timer: a small body comes together with its head. */
   #armTimer(): void {
-    const limitMs = this.#receivedBytes === 0 ? this.#limits.firstByteMs : this.#limits.idleMs
     this.#waitStartMs = this.#now()
-    this.#deadlineMs = this.#waitStartMs + limitMs
-    this.#timer ??= setTimeout(this.#onTimer, limitMs)
+    this.#deadlineMs = this.#waitStartMs + (this.#receivedBytes === 0 ? this.#limits.firstByteMs : this.#limits.idleMs)
+    if (this.#timer === undefined && waiting.push(this) === 1) setImmediate(RequestReader.#endOfTurn)
+  }
+
+  static #endOfTurn(this: void): void {
+    const readers = waiting
+    waiting = []
+    for (const reader of readers) if (reader.#timer === undefined) reader.#onTimer()
   }
 
   /** The timer is not moved at every piece; it looks at the deadline when it fires, and sleeps the rest. */
