@@ -105,6 +105,72 @@ Napi::Value Checksum64Matches(const Napi::CallbackInfo& info) {
   return Napi::Boolean::New(info.Env(), hash::Load64(place) == checksum);
 }
 
+// The common part of the two below: a record (its first eight bytes are the checksum) and its key.
+bool RecordChecksum(Args& args, uint8_t** place, uint64_t* checksum) {
+  View record, key;
+  if (!args.Bytes(0, "record", Args::kAnyLength, &record) || !args.Bytes(1, "key", Args::kAnyLength, &key)) {
+    return false;
+  }
+  if (record.length < 8) return args.Range("record: expected at least 8 bytes, got " + std::to_string(record.length));
+  const hash::Part parts[] = {{key.data, key.length}, {record.data + 8, record.length - 8}};
+  *place = record.data;
+  *checksum = hash::Xxh3Of64Parts(parts, 2, 0);
+  return true;
+}
+
+// sealRecord(record, key)
+Napi::Value SealRecord(const Napi::CallbackInfo& info) {
+  Args args(info);
+  uint8_t* place;
+  uint64_t checksum;
+  if (RecordChecksum(args, &place, &checksum)) hash::Store64(place, checksum);
+  return info.Env().Undefined();
+}
+
+// recordMatches(record, key): boolean
+Napi::Value RecordMatches(const Napi::CallbackInfo& info) {
+  Args args(info);
+  uint8_t* place;
+  uint64_t checksum;
+  if (!RecordChecksum(args, &place, &checksum)) return info.Env().Undefined();
+  return Napi::Boolean::New(info.Env(), hash::Load64(place) == checksum);
+}
+
+// The common part of the two below: (place, offset, bytes). `place` are the eight bytes at the offset.
+bool Link(Args& args, uint8_t** place, uint64_t* checksum) {
+  int64_t offset;
+  View target, key;
+  if (!args.Integer(1, "offset", 0, kMaxOffset, &offset) || !args.Bytes(0, "record", Args::kAnyLength, &target) ||
+      !args.Bytes(2, "key", Args::kAnyLength, &key)) {
+    return false;
+  }
+  if (target.length < 8 || static_cast<size_t>(offset) > target.length - 8) {
+    return args.Range("offset: eight bytes at " + std::to_string(offset) + " do not fit into " +
+                      std::to_string(target.length));
+  }
+  *place = target.data + offset;
+  *checksum = hash::Xxh3Of64(key.data, key.length, 0);
+  return true;
+}
+
+// linkRecord(record, offset, key)
+Napi::Value LinkRecord(const Napi::CallbackInfo& info) {
+  Args args(info);
+  uint8_t* place;
+  uint64_t checksum;
+  if (Link(args, &place, &checksum)) hash::Store64(place, checksum);
+  return info.Env().Undefined();
+}
+
+// linkMatches(record, offset, key): boolean
+Napi::Value LinkMatches(const Napi::CallbackInfo& info) {
+  Args args(info);
+  uint8_t* place;
+  uint64_t checksum;
+  if (!Link(args, &place, &checksum)) return info.Env().Undefined();
+  return Napi::Boolean::New(info.Env(), hash::Load64(place) == checksum);
+}
+
 // A state as JavaScript holds it: the bytes of Md5State.
 constexpr size_t kMd5StateBytes = sizeof(hash::Md5State);
 
@@ -201,6 +267,10 @@ void InitHash(Napi::Env env, Napi::Object exports) {
   Export<Md5Of>(env, exports, "md5Of");
   Export<Checksum64>(env, exports, "checksum64");
   Export<Checksum64Matches>(env, exports, "checksum64Matches");
+  Export<SealRecord>(env, exports, "sealRecord");
+  Export<RecordMatches>(env, exports, "recordMatches");
+  Export<LinkRecord>(env, exports, "linkRecord");
+  Export<LinkMatches>(env, exports, "linkMatches");
 }
 
 }  // namespace ostraka::addon

@@ -5,7 +5,10 @@ import { MessageChannel } from 'node:worker_threads';
 import fc from 'fast-check';
 import { addon } from '../../ts/native/addon.js';
 import { encode, reconstruct, sealBlock, sealStripe, verifyCells } from '../../ts/native/erasure.js';
-import { checksum64, checksum64Matches, crc32c, crc64nvme, xxh3_128, xxh3_64 } from '../../ts/native/hash.js';
+import {
+  checksum64, checksum64Matches, crc32c, crc64nvme, linkMatches, linkRecord, recordMatches, sealRecord, xxh3_128,
+  xxh3_64,
+} from '../../ts/native/hash.js';
 
 const typeError = { name: 'TypeError', code: 'ERR_OSTRAKA_ARGUMENT' };
 const rangeError = { name: 'RangeError', code: 'ERR_OSTRAKA_ARGUMENT' };
@@ -83,6 +86,13 @@ test('lengths that do not fit are refused', () => {
   assert.throws(() => xxh3_128(bytes(1), 0n, bytes(15)), rangeError);
   for (const offset of [-1, 1, 2 ** 53]) assert.throws(() => checksum64(bytes(8), offset, []), rangeError);
   assert.throws(() => checksum64(bytes(7), 0, []), rangeError);
+  for (const record of [bytes(0), bytes(7)]) {
+    assert.throws(() => { sealRecord(record, bytes(3)); }, rangeError);
+    assert.throws(() => recordMatches(record, bytes(3)), rangeError);
+    assert.throws(() => { linkRecord(record, 0, bytes(3)); }, rangeError);
+    assert.throws(() => linkMatches(record, 0, bytes(3)), rangeError);
+  }
+  for (const offset of [-1, 1, 2 ** 53]) assert.throws(() => { linkRecord(bytes(8), offset, bytes(3)); }, rangeError);
   assert.throws(() => checksum64Matches(bytes(8), 0, Array.from({ length: 257 }, () => bytes(1))), rangeError);
 });
 
@@ -108,6 +118,10 @@ test('detached buffers are refused', () => {
     () => xxh3_64(detached(0)),
     () => checksum64(bytes(8), 0, [bytes(1), detached(4)]),
     () => checksum64(detached(8), 0, []),
+    () => { sealRecord(detached(8), bytes(1)); },
+    () => recordMatches(bytes(8), detached(8)),
+    () => { linkRecord(detached(8), 0, bytes(1)); },
+    () => linkMatches(bytes(8), 0, detached(8)),
     () => encode(1, 1, 8, [detached(8)], [bytes(8)]),
     () => encode(1, 1, 8, [bytes(8)], [detached(8)]),
     () => sealBlock(detached(32), bytes(16), 0, 0),

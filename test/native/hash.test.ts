@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { checksum64, checksum64Matches, crc32c, crc64nvme, xxh3_128, xxh3_64 } from '../../ts/native/hash.js';
+import {
+  checksum64, checksum64Matches, crc32c, crc64nvme, linkMatches, linkRecord, recordMatches, sealRecord, xxh3_128,
+  xxh3_64,
+} from '../../ts/native/hash.js';
 import { SeededRandom } from './reference.js';
 
 const random = new SeededRandom();
@@ -76,5 +79,24 @@ test('a record checksum is the big-endian XXH3-64 of its parts joined', () => {
     assert.equal(checksum64Matches(record, 5, parts, 77), true);
     assert.equal(checksum64Matches(record, 5, parts, 78), false);
     assert.equal(checksum64Matches(record, 4, parts, 77), false);
+  }
+});
+
+test('records of a view are sealed and linked as checksums of lists say', () => {
+  for (let round = 0; round < 50; round++) {
+    const key = random.bytes(random.below(300));
+    const record = Buffer.from(random.bytes(16 + random.below(600)));
+    const like = Buffer.from(record);
+    linkRecord(record, 8, key);
+    checksum64(like, 8, [key]);
+    sealRecord(record, key);
+    checksum64(like, 0, [key, like.subarray(8)]);
+    assert.deepEqual(record, like, hint);
+    assert.deepEqual([recordMatches(record, key), linkMatches(record, 8, key)], [true, true], hint);
+    const other = Buffer.concat([key, Buffer.of(0)]);
+    assert.deepEqual([recordMatches(record, other), linkMatches(record, 8, other)], [false, false], hint);
+    const at = random.below(record.length);
+    record[at] = (record[at] as number) ^ 1;
+    assert.equal(recordMatches(record, key), false, hint);
   }
 });

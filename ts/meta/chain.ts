@@ -15,7 +15,7 @@
  */
 import { MetadataError } from './engine.js'
 import { afterPrefix, HEAD_KEY, hasPrefix } from './keys.js'
-import { checkValue, encodeValue, linksTo, linkTo, LINK_OFFSET, LINK_SIZE, pack, payloadOf } from './record.js'
+import { checkValue, encodeValue, linksTo, pack, payloadOf, replaceValue } from './record.js'
 import { SortedMap } from './sorted_map.js'
 import type { RawEntry, RawWrite, ViewSnapshot } from './view_store.js'
 
@@ -166,7 +166,7 @@ function broken(): MetadataError {
 
 /** What an empty view consists of. */
 export function emptyView(): RawWrite[] {
-  return [{ key: HEAD_KEY, value: encodeValue(HEAD_KEY, pack({}), linkTo(undefined)) }]
+  return [{ key: HEAD_KEY, value: encodeValue(HEAD_KEY, pack({}), undefined) }]
 }
 
 /** A link still to be decided: which key follows. */
@@ -188,7 +188,7 @@ export function linkChanges(
   /** The first key behind `open` in the old state, undefined: the end. */
   let oldNext: Buffer | undefined
   const finish = (next: Buffer | undefined): void => {
-    if (open !== undefined) writes.push({ key: open.key, value: encodeValue(open.key, open.payload, linkTo(next)) })
+    if (open !== undefined) writes.push({ key: open.key, value: encodeValue(open.key, open.payload, next) })
     open = undefined
   }
   for (const [text, payload] of changes.entries()) {
@@ -197,7 +197,7 @@ export function linkChanges(
     const old = checked.value(key)
     if (open === undefined) {
       if (old !== undefined && payload !== undefined) {
-        writes.push({ key, value: encodeValue(key, payload, old.subarray(LINK_OFFSET, LINK_OFFSET + LINK_SIZE)) })
+        writes.push({ key, value: replaceValue(key, payload, old) })
         continue
       }
       const gap = old === undefined ? checked.proveGap(key) : { before: checked.before(key), next: key }

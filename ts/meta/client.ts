@@ -152,7 +152,7 @@ export class MetadataClient implements MetadataEngine {
     if (this.#outgoing.length === 0) {
       if (ended) this.#send({ announced: false })
     } else {
-      const bytes = Uint8Array.from(pack(this.#outgoing))
+      const bytes = new Uint8Array(pack(this.#outgoing))
       this.#outgoing = []
       const message: ToEngine = ended ? { announced: false, proposals: bytes } : { proposals: bytes }
       this.#port.postMessage(message, [bytes.buffer])

@@ -73,7 +73,7 @@ export function serveMetadataPort(engine: ServedEngine, port: MessagePort): void
     queueMicrotask(() => {
       const batch = results
       results = []
-      const bytes = Uint8Array.from(pack(batch))
+      const bytes = new Uint8Array(pack(batch))
       if (open) port.postMessage({ results: bytes }, [bytes.buffer])
     })
   }

@@ -9,20 +9,22 @@
  * Link and payload are kept apart: commands change payloads, inserting or removing a neighbour changes the link.
  */
 import { Packr } from 'msgpackr'
-import { checksum64, checksum64Matches } from '../native/hash.js'
+import { linkMatches, linkRecord, recordMatches, sealRecord } from '../native/hash.js'
 import { MetadataError } from './engine.js'
 
-export const LINK_OFFSET = 8
-export const LINK_SIZE = 8
+const LINK_OFFSET = 8
 const VERSION_OFFSET = 16
 const PAYLOAD_OFFSET = 17
 const VERSION = 1
 
 const packr = new Packr({ useRecords: false, mapsAsObjects: true, moreTypes: false, int64AsType: 'number' })
 
-/** Msgpack of plain data: objects, arrays, strings, numbers, booleans, Uint8Array. */
+/**
+ * Msgpack of plain data: objects, arrays, strings, numbers, booleans, Uint8Array. A view of a pool; nobody else changes
+ * these bytes.
+ */
 export function pack(value: unknown): Buffer {
-  return Buffer.from(packr.pack(withoutUndefined(value)))
+  return packr.pack(withoutUndefined(value))
 }
 
 /** Throws MetadataError 'corrupt' when these are not the bytes of one value. */
@@ -58,25 +60,31 @@ function strip(value: unknown): unknown {
   return out
 }
 
-/** The link that names `key`: 8 bytes; zeros for the end of the view. */
-export function linkTo(key: Uint8Array | undefined): Buffer {
-  const out = Buffer.alloc(LINK_SIZE)
-  if (key !== undefined) checksum64(out, 0, [key])
-  return out
+/** The value of a record that `next` follows in the view; undefined: it is the last. */
+export function encodeValue(key: Uint8Array, payload: Uint8Array, next: Uint8Array | undefined): Buffer {
+  const out = Buffer.allocUnsafe(PAYLOAD_OFFSET + payload.length)
+  if (next === undefined) out.fill(0, LINK_OFFSET, VERSION_OFFSET)
+  else linkRecord(out, LINK_OFFSET, next)
+  return finish(out, key, payload)
 }
 
-export function encodeValue(key: Uint8Array, payload: Uint8Array, link: Uint8Array): Buffer {
+/** The value of a record that takes the place of `old`: the same link. */
+export function replaceValue(key: Uint8Array, payload: Uint8Array, old: Buffer): Buffer {
   const out = Buffer.allocUnsafe(PAYLOAD_OFFSET + payload.length)
-  out.set(link, LINK_OFFSET)
+  old.copy(out, LINK_OFFSET, LINK_OFFSET, VERSION_OFFSET)
+  return finish(out, key, payload)
+}
+
+function finish(out: Buffer, key: Uint8Array, payload: Uint8Array): Buffer {
   out[VERSION_OFFSET] = VERSION
   out.set(payload, PAYLOAD_OFFSET)
-  checksum64(out, 0, [key, out.subarray(LINK_OFFSET)])
+  sealRecord(out, key)
   return out
 }
 
 /** Throws MetadataError 'corrupt' when the value does not belong to this key or was changed. */
 export function checkValue(key: Uint8Array, value: Buffer): void {
-  if (value.length < PAYLOAD_OFFSET || !checksum64Matches(value, 0, [key, value.subarray(LINK_OFFSET)])) {
+  if (value.length < PAYLOAD_OFFSET || !recordMatches(value, key)) {
     throw new MetadataError('corrupt', 'the checksum of a record does not hold')
   }
   if (value[VERSION_OFFSET] !== VERSION) {
@@ -95,8 +103,8 @@ export function payloadOf(value: Buffer): Buffer {
 /** True when the link of a checked value names `key` (undefined: says that it is the last). */
 export function linksTo(value: Buffer, key: Uint8Array | undefined): boolean {
   if (key === undefined) {
-    for (let i = 0; i < LINK_SIZE; i++) if (value[LINK_OFFSET + i] !== 0) return false
+    for (let at = LINK_OFFSET; at < VERSION_OFFSET; at++) if (value[at] !== 0) return false
     return true
   }
-  return checksum64Matches(value, LINK_OFFSET, [key])
+  return linkMatches(value, LINK_OFFSET, key)
 }

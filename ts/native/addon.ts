@@ -74,6 +74,10 @@ export interface NativeAddon {
   md5Of(pieces: readonly Uint8Array[], out: Uint8Array): void;
   checksum64(out: Uint8Array, outOffset: number, parts: readonly Uint8Array[], seed: number): void;
   checksum64Matches(expected: Uint8Array, expectedOffset: number, parts: readonly Uint8Array[], seed: number): boolean;
+  sealRecord(record: Uint8Array, key: Uint8Array): void;
+  recordMatches(record: Uint8Array, key: Uint8Array): boolean;
+  linkRecord(record: Uint8Array, offset: number, key: Uint8Array): void;
+  linkMatches(record: Uint8Array, offset: number, key: Uint8Array): boolean;
 
   zstdCompress(data: Uint8Array, level: number): Buffer;
   zstdDecompress(data: Uint8Array, maxSize: number): Buffer;

@@ -42,3 +42,28 @@ export function checksum64Matches(
 ): boolean {
   return addon.checksum64Matches(expected, expectedOffset, parts, seed);
 }
+
+/*
+ * The same for the records of a metadata view, without the lists: a record is the XXH3-64 of its key and of all behind
+ * the first eight bytes, then that.
+ */
+
+/** Writes record[0..8). */
+export function sealRecord(record: Uint8Array, key: Uint8Array): void {
+  addon.sealRecord(record, key);
+}
+
+/** True when record[0..8) is what `sealRecord` would write. */
+export function recordMatches(record: Uint8Array, key: Uint8Array): boolean {
+  return addon.recordMatches(record, key);
+}
+
+/** Writes the XXH3-64 of a key at record[offset..offset+8). */
+export function linkRecord(record: Uint8Array, offset: number, key: Uint8Array): void {
+  addon.linkRecord(record, offset, key);
+}
+
+/** True when record[offset..offset+8) is what `linkRecord` would write. */
+export function linkMatches(record: Uint8Array, offset: number, key: Uint8Array): boolean {
+  return addon.linkMatches(record, offset, key);
+}
