@@ -27,7 +27,7 @@ export interface PartWrite {
   salvage: SalvageInfo
   /** 0: the set's default parity; a smaller one for REDUCED_REDUNDANCY. */
   parity?: number
-  signal?: AbortSignal
+  signal?: AbortSignal | undefined
 }
 
 export interface PartRead {

@@ -191,18 +191,18 @@ export class StoreContext {
    */
   async propose(command: Command): Promise<CommandResult> {
     const requestId = randomBytes(16).toString('hex')
-    return (await this.attempt(() => this.metadata.propose(command, requestId))).result
+    return (await this.attempt(command, requestId)).result
   }
 
   /**
    * Proposes until there is a result, as `propose` does; `again`: an attempt before it may have been applied. What is
    * proposed must have its effect once, however often it comes.
    */
-  async attempt(proposal: () => Promise<CommandResult>): Promise<{ result: CommandResult; again: boolean }> {
+  async attempt(command: Command, requestId?: string): Promise<{ result: CommandResult; again: boolean }> {
     let unknown: MetadataError | undefined
     for (let attempt = 0; ; attempt++) {
       try {
-        return { result: await proposal(), again: unknown !== undefined }
+        return { result: await this.metadata.propose(command, requestId), again: unknown !== undefined }
       } catch (error) {
         if (!(error instanceof MetadataError)) throw error
         // 'corrupt' says nothing of the command's fate.

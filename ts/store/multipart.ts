@@ -100,7 +100,7 @@ async function storeUploadPart(
   const modifiedMs = context.now()
   const { stored } = await storePart(
     context,
-    { bucketId, key, uploadId, partNumber, storageClass, body, ...(signal === undefined ? {} : { signal }) },
+    { salvage: { bucketId, key, uploadId, partNumber }, storageClass, body, signal },
     (stored) => ({
       kind: 'putPart',
       bucketId,

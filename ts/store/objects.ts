@@ -4,7 +4,6 @@ import type { Command, WriteCondition } from '../meta/command.js'
 import type { ListPage, ListQuery, MetadataReader } from '../meta/reader.js'
 import type { BucketRecord } from '../meta/schema.js'
 import { refusalError, type StoreContext } from './context.js'
-import { toHex } from './digests.js'
 import { S3Error } from './errors.js'
 import { checkKey, isKey } from './names.js'
 import type { DeleteResult, PutObject, PutResult } from './object_store.js'
@@ -39,19 +38,16 @@ export async function putObject(context: StoreContext, request: PutObject): Prom
   const { stored, value } = await storePart(
     context,
     {
-      bucketId,
-      key: request.key,
-      uploadId: '',
-      partNumber: 0,
+      salvage: { bucketId, key: request.key, uploadId: '', partNumber: 0 },
       storageClass: request.attributes.storageClass,
       body,
-      ...(request.signal === undefined ? {} : { signal: request.signal }),
+      signal: request.signal,
     },
     (part) => putCommand(request, bucketId, modifiedMs, part),
     { Key: request.key },
   )
   const result: PutResult = {
-    etag: toHex(stored.digests.md5),
+    etag: stored.etag,
     versionId: value.versionId ?? NULL_VERSION,
     modifiedMs: value.modifiedMs ?? modifiedMs,
     size: body.size,
@@ -61,20 +57,21 @@ export async function putObject(context: StoreContext, request: PutObject): Prom
 }
 
 function putCommand(request: PutObject, bucketId: number, modifiedMs: number, stored: StoredPart): PartCommand {
-  return {
+  const command: PartCommand = {
     kind: 'putObject',
     bucketId,
     key: request.key,
     versionId: NULL_VERSION,
     ownerId: request.ownerId,
-    etag: toHex(stored.digests.md5),
+    etag: stored.etag,
     size: request.body.size,
     modifiedMs,
     attributes: request.attributes,
-    ...(stored.digests.checksum === undefined ? {} : { checksum: stored.digests.checksum }),
-    ...(stored.part === undefined ? {} : { part: stored.part }),
-    ...(request.condition === undefined ? {} : { condition: request.condition }),
   }
+  if (stored.digests.checksum !== undefined) command.checksum = stored.digests.checksum
+  if (stored.part !== undefined) command.part = stored.part
+  if (request.condition !== undefined) command.condition = request.condition
+  return command
 }
 
 /** Refuses early what `apply` would refuse: it saves reading the body, no more. */

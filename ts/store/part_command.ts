@@ -28,7 +28,7 @@ export async function proposePart(
 ): Promise<CommandResult> {
   const release = context.pins.hold(context.metadata.reader)
   try {
-    const { result, again } = await context.attempt(() => context.metadata.propose(command))
+    const { result, again } = await context.attempt(command)
     return result.ok || !again ? result : judge(context, result, location)
   } finally {
     release()

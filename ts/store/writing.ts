@@ -8,12 +8,14 @@
  * - the command was refused: `apply` queued them as garbage, the collector deletes them;
  * - the outcome is unknown: left alone, the collector finds out.
  */
+import type { SalvageInfo } from '../drive/drive.js'
 import { ErasureError, type ErasureSet, type PartLocation } from '../erasure/erasure_set.js'
 import type { CommandValue } from '../meta/command.js'
 import { MetadataError } from '../meta/engine.js'
 import type { ObjectAttributes, PartRecord } from '../meta/schema.js'
 import { OutcomeUnknown, refusalError, unavailable, type StoreContext } from './context.js'
 import type { DataIdLease } from './data_ids.js'
+import { toHex } from './digests.js'
 import { S3Error } from './errors.js'
 import { proposePart } from './part_command.js'
 import type { PartCommand } from './part_command.js'
@@ -24,20 +26,19 @@ import type { BodyDigests, BodySource } from './object_store.js'
 const PLACEMENT_ATTEMPTS = 16
 
 export interface PartToStore {
-  bucketId: number
-  key: string
-  /** '' and 0 for a part that is a whole object. */
-  uploadId: string
-  partNumber: number
+  /** Whose it is. Upload id and part number are '' and 0 for a part that is a whole object. */
+  salvage: SalvageInfo
   storageClass: ObjectAttributes['storageClass']
   body: BodySource
-  signal?: AbortSignal
+  signal: AbortSignal | undefined
 }
 
 /** What a part's command is made of. `part` is absent for an empty object, whose body is verified all the same. */
 export interface StoredPart {
   part?: PartRecord
   digests: BodyDigests
+  /** The MD5 in hexadecimal digits. */
+  etag: string
 }
 
 /**
@@ -51,9 +52,10 @@ export async function storePart(
   fields: Readonly<Record<string, string>>,
 ): Promise<{ stored: StoredPart; value: CommandValue }> {
   const { body } = request
-  if (body.size === 0 && request.uploadId === '') {
+  if (body.size === 0 && request.salvage.uploadId === '') {
     await drain(body)
-    const stored = { digests: body.digests() }
+    const digests = body.digests()
+    const stored = { digests, etag: toHex(digests.md5) }
     return { stored, value: await context.commit(command(stored), fields) }
   }
   const whole = body.size <= WHOLE_BODY && body.size > 0 ? await body.whole?.() : undefined
@@ -65,10 +67,13 @@ export async function storePart(
     const digests = body.digests()
     const part: PartRecord = { location, size: body.size, md5: digests.md5 }
     if (digests.checksum !== undefined) part.checksum = digests.checksum
-    const stored = { part, digests }
-    const committed = commitPart(context, command(stored), lease, set, location, fields)
+    const stored = { part, digests, etag: toHex(digests.md5) }
+    const proposed = proposePart(context, command(stored), location)
     turn?.wrote()
-    return { stored, value: await committed }
+    const result = await proposed.catch((error: unknown) => notCommitted(context, set, location, error))
+    if (result.ok) return { stored, value: result.value }
+    if (result.refusal === 'EpochFenced') context.dataIds.fenced(lease.epoch)
+    throw refusalError(result.refusal, result.detail, fields)
   } finally {
     turn?.leave()
     lease.done()
@@ -133,15 +138,10 @@ async function writeShards(
       dataId: lease.dataId,
       size: request.body.size,
       data: body ?? whole ?? request.body,
-      salvage: {
-        bucketId: request.bucketId,
-        key: request.key,
-        uploadId: request.uploadId,
-        partNumber: request.partNumber,
-      },
+      salvage: request.salvage,
       // 0 means the set's own parity; a set without parity has nothing to reduce.
       parity: request.storageClass === 'STANDARD' ? 0 : parityOf(request.storageClass, m),
-      ...(request.signal === undefined ? {} : { signal: request.signal }),
+      signal: request.signal,
     })
   } catch (error) {
     if (body?.failed === true) throw body.error
@@ -167,27 +167,15 @@ function writeError(context: StoreContext, error: unknown): unknown {
   }
 }
 
-async function commitPart(
-  context: StoreContext,
-  command: PartCommand,
-  lease: DataIdLease,
-  set: ErasureSet,
-  location: PartLocation,
-  fields: Readonly<Record<string, string>>,
-): Promise<CommandValue> {
-  let result
-  try {
-    result = await proposePart(context, command, location)
-  } catch (error) {
-    // S3Errors other than OutcomeUnknown say that nothing was proposed; of anything else nothing is known.
-    if (error instanceof S3Error && !(error instanceof OutcomeUnknown)) {
-      await set.delete(location).catch((e: unknown) => { context.report('delete of an uncommitted part', e) })
-    }
-    throw error
+/** Throws the error; before, it deletes the shards of a part whose command was certainly never proposed. */
+async function notCommitted(
+  context: StoreContext, set: ErasureSet, location: PartLocation, error: unknown,
+): Promise<never> {
+  // S3Errors other than OutcomeUnknown say that nothing was proposed; of anything else nothing is known.
+  if (error instanceof S3Error && !(error instanceof OutcomeUnknown)) {
+    await set.delete(location).catch((e: unknown) => { context.report('delete of an uncommitted part', e) })
   }
-  if (result.ok) return result.value
-  if (result.refusal === 'EpochFenced') context.dataIds.fenced(lease.epoch)
-  throw refusalError(result.refusal, result.detail, fields)
+  throw error
 }
 
 /** Remembers what the body threw, which is what the client must hear, whatever the set makes of it. */
