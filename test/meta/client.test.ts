@@ -79,6 +79,22 @@ describe('metadata clients in other threads', () => {
     await engine.close()
   })
 
+  it('give values, refusals and errors as the engine does', { timeout: 60_000 }, async (t) => {
+    const engine = await openEngine()
+    const client = new MetadataClient(connect(engine))
+    t.after(() => client.close())
+    const [made, refused] = await Promise.all([client.propose(createBucket('r')), client.propose(createBucket('r'))])
+    const { index } = made.order
+    assert.deepEqual(made, { ok: true, order: { index, offset: 0 }, value: { bucketId: 2 } })
+    const detail = 'r'
+    const refusal = 'BucketAlreadyOwnedByYou'
+    assert.deepEqual(refused, { ok: false, order: { index, offset: 1 }, refusal, detail })
+    await engine.close()
+    await assert.rejects(client.propose(createBucket('s')), {
+      code: 'unavailable', message: 'metadata unavailable: the engine is closed',
+    })
+  })
+
   it('say unknown for what was sent when the engine goes, and unavailable afterwards', async () => {
     const engine = await openEngine()
     const connection = connect(engine)

@@ -8,9 +8,8 @@
  * - When the port closes, what was sent is 'unknown' and everything else is 'unavailable'.
  */
 import type { MessagePort } from 'node:worker_threads'
-import { encodeRequest, readApplied } from './apply/apply.js'
+import { encodeRequest } from './apply/apply.js'
 import { MAX_REQUEST_ID } from './apply/requests.js'
-import { CheckedView } from './chain.js'
 import type { Command, CommandResult, Fence } from './command.js'
 import type {
   ClientConnection,
@@ -214,6 +213,8 @@ class ClientReader extends SnapshotReader {
   readonly #report: (generation: number, reason: string) => void
   #view: { generation: number; reader: LmdbReader } | undefined
   #doubted = -1
+  /** What a snapshot must have applied. */
+  #least = 0
 
   constructor(published: Published, report: (generation: number, reason: string) => void) {
     super()
@@ -237,7 +238,7 @@ class ClientReader extends SnapshotReader {
 
   protected take(): ViewSnapshot & { release(): void } {
     // In this order: a primary named later has applied at least as much.
-    const { applied } = this.#published
+    this.#least = this.#published.applied
     const { generation, path } = this.#published.primary()
     if (this.#view?.generation !== generation) {
       void this.#view?.reader.close()
@@ -248,15 +249,12 @@ class ClientReader extends SnapshotReader {
         throw new MetadataError('corrupt', `the view cannot be opened: ${String(error)}`, { cause: error })
       }
     }
-    const snapshot = this.#view.reader.snapshot()
-    try {
-      const { index } = readApplied(new CheckedView(snapshot))
-      if (index < applied) throw new MetadataError('corrupt', `the view is at ${String(index)}, not ${String(applied)}`)
-      return snapshot
-    } catch (error) {
-      snapshot.release()
-      throw error
-    }
+    return this.#view.reader.snapshot()
+  }
+
+  protected override checkPosition(index: number): void {
+    if (index >= this.#least) return
+    throw new MetadataError('corrupt', `the view is at ${String(index)}, not ${String(this.#least)}`)
   }
 
   protected doubt(error: unknown): void {

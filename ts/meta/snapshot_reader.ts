@@ -21,6 +21,11 @@ export abstract class SnapshotReader extends ViewReader {
   /** Takes a snapshot of the newest state. */
   protected abstract take(): ViewSnapshot & { release(): void }
 
+  /** Told the position of the snapshot that was taken; throws when it cannot be that. */
+  protected checkPosition(_index: number): void {
+    // Where the engine itself reads, there is nothing to compare it with.
+  }
+
   /** False once the view that snapshots are taken of is another one. */
   protected current(): boolean {
     return true
@@ -37,7 +42,6 @@ export abstract class SnapshotReader extends ViewReader {
 
   /** Lets the snapshot go; the next read takes a new one. */
   release(): void {
-    clearTimeout(this.#timer)
     this.#snapshot?.release()
     this.#snapshot = undefined
     this.#state = undefined
@@ -49,9 +53,11 @@ export abstract class SnapshotReader extends ViewReader {
     this.#snapshot = taken
     const state = new CheckedView(taken)
     this.#index = readApplied(state).index
+    this.checkPosition(this.#index)
     this.#state = state
-    this.#timer = setTimeout(() => { this.release() }, MAX_AGE_MS)
-    this.#timer.unref()
+    // One timer for all snapshots: a new one comes with every batch.
+    this.#timer ??= setTimeout(() => { this.release() }, MAX_AGE_MS).unref()
+    this.#timer.refresh()
     return state
   }
 }

@@ -186,14 +186,18 @@ export class CommandLog {
   async #appendOnce(records: readonly LogRecord[], again: boolean): Promise<void> {
     if (this.#failure !== undefined) throw new Error('the log has failed', { cause: this.#failure })
     try {
-      await this.#beforeDeadline(this.#append(records, again))
+      const size = frameSize(records.map(({ payload }) => payload))
+      const fits = this.#current !== undefined && this.#at + size <= this.#current.size
+      const work = this.#append(records, again, fits)
+      // The write has a deadline of its own.
+      await (fits ? work : this.#beforeDeadline(work))
     } catch (error) {
       this.#failure = error
       throw error
     }
   }
 
-  /** The write has a deadline of its own; this one is for what may have to come before it, a new file. */
+  /** For what has to come before the write, a new file, as well. */
   async #beforeDeadline(work: Promise<void>): Promise<void> {
     const { deadlineMs, timer = awakeTimer } = this.#options
     let cancel: (() => void) | undefined
@@ -207,11 +211,11 @@ export class CommandLog {
     }
   }
 
-  async #append(records: readonly LogRecord[], again: boolean): Promise<void> {
+  /** `fits`: into the file that is there. */
+  async #append(records: readonly LogRecord[], again: boolean, fits: boolean): Promise<void> {
     this.#check(records, again)
     let all = records
-    const size = frameSize(all.map(({ payload }) => payload))
-    if (this.#current === undefined || this.#at + size > this.#current.size) {
+    if (!fits) {
       await this.#nextFile()
       all = this.#withHardState(records)
     }
