@@ -7,8 +7,8 @@
  *         -> published -> results; the other views follow with the same raw writes
  *
  * While a batch is being synced the next one gathers, bounded by bytes and count; when idle a command goes at
- * once. The next batch is on its way to the logs while the last one is being applied, and what it will change is worked
- * out meanwhile; it is written to a view, and seen by anybody, only once it is durable.
+ * once. What a batch will change is worked out while its logs sync; it is written to a view, and seen by anybody, only
+ * once it is durable.
  *
  * A copy that fails or misses its deadline is taken out: a new copy set is durable on the drives that are left
  * before the batch is acknowledged. `rebuild.ts` makes copies anew.
@@ -378,20 +378,18 @@ export class LocalEngine implements MetadataEngine {
   async #run(): Promise<void> {
     let done: InFlight | undefined
     for (;;) {
-      if (this.#announced.awaited && this.#queue.length > 0 && this.#tasks.length === 0 && !this.#closed) {
-        if (done !== undefined) this.#apply(done)
+      if (done !== undefined) {
+        this.#apply(done)
         done = undefined
+        // Answers leave before the next batch goes to the logs: whoever has one goes on with the next write meanwhile.
+        await Promise.resolve()
+      }
+      if (this.#announced.awaited && this.#queue.length > 0 && this.#tasks.length === 0 && !this.#closed) {
         await this.#gather()
       }
       const next = this.#tasks.length > 0 || this.#failure !== undefined ? undefined : this.#take()
-      const durable = next === undefined ? undefined : this.#append(next)
-      if (done !== undefined) {
-        this.#apply(done)
-        // Answers leave before anything else is done.
-        await Promise.resolve()
-      }
-      done = undefined
       if (next !== undefined) {
+        const durable = this.#append(next)
         next.foreseen = this.#foresee(next.record)
         this.#bringOn()
         if (await durable) done = next
