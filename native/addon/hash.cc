@@ -96,6 +96,24 @@ Napi::Value Checksum64(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+// checksum64Behind(bytes, from, to, seed)
+Napi::Value Checksum64Behind(const Napi::CallbackInfo& info) {
+  Args args(info);
+  int64_t from, to, seed;
+  View bytes;
+  if (!args.Integer(1, "from", 0, kMaxOffset, &from) || !args.Integer(2, "to", from, kMaxOffset, &to) ||
+      !args.Integer(3, "seed", 0, kMaxSeed, &seed) || !args.Bytes(0, "bytes", Args::kAnyLength, &bytes)) {
+    return info.Env().Undefined();
+  }
+  if (bytes.length < 8 || static_cast<size_t>(to) > bytes.length - 8) {
+    args.Range("to: eight bytes at " + std::to_string(to) + " do not fit into " + std::to_string(bytes.length));
+    return info.Env().Undefined();
+  }
+  const auto length = static_cast<size_t>(to - from);
+  hash::Store64(bytes.data + to, hash::Xxh3Of64(bytes.data + from, length, static_cast<uint64_t>(seed)));
+  return info.Env().Undefined();
+}
+
 // checksum64Matches(expected, expectedOffset, parts, seed): boolean
 Napi::Value Checksum64Matches(const Napi::CallbackInfo& info) {
   Args args(info);
@@ -266,6 +284,7 @@ void InitHash(Napi::Env env, Napi::Object exports) {
   Export<Md5Digest>(env, exports, "md5Digest");
   Export<Md5Of>(env, exports, "md5Of");
   Export<Checksum64>(env, exports, "checksum64");
+  Export<Checksum64Behind>(env, exports, "checksum64Behind");
   Export<Checksum64Matches>(env, exports, "checksum64Matches");
   Export<SealRecord>(env, exports, "sealRecord");
   Export<RecordMatches>(env, exports, "recordMatches");

@@ -6,8 +6,8 @@ import fc from 'fast-check';
 import { addon } from '../../ts/native/addon.js';
 import { encode, reconstruct, sealBlock, sealStripe, verifyCells } from '../../ts/native/erasure.js';
 import {
-  checksum64, checksum64Matches, crc32c, crc64nvme, linkMatches, linkRecord, recordMatches, sealRecord, xxh3_128,
-  xxh3_64,
+  checksum64, checksum64Behind, checksum64Matches, crc32c, crc64nvme, linkMatches, linkRecord, recordMatches,
+  sealRecord, xxh3_128, xxh3_64,
 } from '../../ts/native/hash.js';
 
 const typeError = { name: 'TypeError', code: 'ERR_OSTRAKA_ARGUMENT' };
@@ -93,6 +93,9 @@ test('lengths that do not fit are refused', () => {
     assert.throws(() => linkMatches(record, 0, bytes(3)), rangeError);
   }
   for (const offset of [-1, 1, 2 ** 53]) assert.throws(() => { linkRecord(bytes(8), offset, bytes(3)); }, rangeError);
+  for (const [from, to] of [[-1, 0], [1, 0], [0, 1], [0, -8], [0, 2 ** 40], [0, 0.5]] as const) {
+    assert.throws(() => { checksum64Behind(bytes(8), from, to, 0); }, rangeError);
+  }
   assert.throws(() => checksum64Matches(bytes(8), 0, Array.from({ length: 257 }, () => bytes(1))), rangeError);
 });
 
@@ -122,6 +125,7 @@ test('detached buffers are refused', () => {
     () => recordMatches(bytes(8), detached(8)),
     () => { linkRecord(detached(8), 0, bytes(1)); },
     () => linkMatches(bytes(8), 0, detached(8)),
+    () => { checksum64Behind(detached(8), 0, 0, 0); },
     () => encode(1, 1, 8, [detached(8)], [bytes(8)]),
     () => encode(1, 1, 8, [bytes(8)], [detached(8)]),
     () => sealBlock(detached(32), bytes(16), 0, 0),

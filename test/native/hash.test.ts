@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import {
-  checksum64, checksum64Matches, crc32c, crc64nvme, linkMatches, linkRecord, recordMatches, sealRecord, xxh3_128,
-  xxh3_64,
+  checksum64, checksum64Behind, checksum64Matches, crc32c, crc64nvme, linkMatches, linkRecord, recordMatches,
+  sealRecord, xxh3_128, xxh3_64,
 } from '../../ts/native/hash.js';
 import { SeededRandom } from './reference.js';
 
@@ -77,6 +77,10 @@ test('a record checksum is the big-endian XXH3-64 of its parts joined', () => {
     assert.ok(record.subarray(0, 5).every((byte) => byte === 0xcc));
     assert.ok(record.subarray(13).every((byte) => byte === 0xcc));
     assert.equal(checksum64Matches(record, 5, parts, 77), true);
+    const behind = Buffer.from(record);
+    checksum64Behind(behind, 1, 12, 77);
+    assert.equal(checksum64Matches(behind, 12, [record.subarray(1, 12)], 77), true);
+    assert.deepEqual([behind.subarray(0, 12), behind.subarray(20)], [record.subarray(0, 12), record.subarray(20)]);
     assert.equal(checksum64Matches(record, 5, parts, 78), false);
     assert.equal(checksum64Matches(record, 4, parts, 77), false);
   }

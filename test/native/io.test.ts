@@ -126,6 +126,24 @@ describe('native drive I/O', { timeout: 120_000 }, () => {
     closeDrive(client)
   })
 
+  it('keeps many deadlines at once, whatever their order, and none where there is none', async () => {
+    const { client, release } = hangingDrive(5)
+    const ended: string[] = []
+    const hang = (name: string, deadlineMs: number | undefined): Promise<unknown> =>
+      submit(client, blocking(), false, deadlineMs).catch((error: unknown) => {
+        ended.push(error instanceof RawIoError && error.code === 'ETIMEDOUT' ? name : String(error))
+      })
+    const without = hang('without', undefined)
+    const long = hang('long', 3_600_000)
+    await Promise.all([hang('later', 150), hang('sooner', 20), hang('soonest', 0)])
+    assert.deepEqual(ended, ['soonest', 'sooner', 'later'])
+    // What is left ends when the FIFO lets it go.
+    release()
+    await Promise.all([without, long])
+    assert.deepEqual(ended.slice(3), ['RawIoError: EISNAM', 'RawIoError: EISNAM'])
+    closeDrive(client)
+  })
+
   it('fails fast when every thread is stuck past its deadline, and works again when they are free', async () => {
     const { client, release } = hangingDrive(2)
     const stuck = await Promise.allSettled([blocking(), blocking()].map((batch) => submit(client, batch, false, 20)))

@@ -43,11 +43,8 @@ export class NativeDriveIo implements DriveIo {
     return this.#pending
   }
 
-  async run(ops: readonly IoOp[], options: RunOptions = {}): Promise<IoResult[]> {
-    if (ops.length === 0) return []
-    const batch = encode(ops)
-    const completion = await this.#submit(batch, options, (index) => ops[index]?.op ?? 'run')
-    return decode(ops, completion)
+  run(ops: readonly IoOp[], options: RunOptions = {}): Promise<IoResult[]> {
+    return ops.length === 0 ? Promise.resolve([]) : this.#submit(ops, options)
   }
 
   readNow(file: FileHandle, offset: number, into: Uint8Array): boolean {
@@ -55,16 +52,11 @@ export class NativeDriveIo implements DriveIo {
   }
 
   async lock(): Promise<boolean> {
-    const batch = new IoBatch(1)
-    batch.onDrive(Kind.lock)
-    const { results } = await this.#submit(batch, { deadlineMs: this.#deadlineMs }, () => 'lock')
-    return results[0]?.a === 1
+    return (await this.#submit([{ op: 'lock' }], { deadlineMs: this.#deadlineMs }))[0] === 1
   }
 
   async refresh(): Promise<void> {
-    const batch = new IoBatch(1)
-    batch.onDrive(Kind.refresh)
-    await this.#submit(batch, { deadlineMs: this.#deadlineMs }, () => 'refresh')
+    await this.#submit([{ op: 'refresh' }], { deadlineMs: this.#deadlineMs })
   }
 
   async close(timeoutMs = 10_000): Promise<void> {
@@ -82,15 +74,15 @@ export class NativeDriveIo implements DriveIo {
     closeDrive(this.#client)
   }
 
-  async #submit(batch: IoBatch, options: RunOptions, nameOf: (index: number) => string): Promise<RawCompletion> {
+  async #submit(ops: readonly NativeOp[], options: RunOptions): Promise<IoResult[]> {
+    const batch = encode(ops)
     if (this.#closed) throw new IoError('ESHUTDOWN', -1, 'run')
     this.#pending++
     try {
-      return await submit(this.#client, batch, options.background === true, options.deadlineMs)
+      return decode(ops, await submit(this.#client, batch, options.background === true, options.deadlineMs))
     } catch (error) {
       if (!(error instanceof RawIoError)) throw error
-      const name = error.index < 0 ? 'run' : nameOf(error.index)
-      throw new IoError(error.code, error.index, name, this.path)
+      throw new IoError(error.code, error.index, ops[error.index]?.op ?? 'run', this.path)
     } finally {
       this.#pending--
       if (this.#pending === 0) for (const done of this.#idle.splice(0)) done()
@@ -98,15 +90,25 @@ export class NativeDriveIo implements DriveIo {
   }
 }
 
-function encode(ops: readonly IoOp[]): IoBatch {
+/** Beside the operations of every DriveIo, what it does by methods of its own. */
+type NativeOp = IoOp | { op: 'lock' | 'refresh' }
+
+function encode(ops: readonly NativeOp[]): IoBatch {
   if (ops.length > MAX_OPERATIONS) throw new IoError('EINVAL', -1, 'run', `${String(ops.length)} operations`)
-  const reads = ops.filter((op) => op.op === 'read').length
+  let reads = 0
+  let buffers = 0
+  for (const op of ops) {
+    if (op.op === 'read') reads++
+    else if (op.op === 'write') buffers += op.from.length
+  }
   if (reads > MAX_BUFFERS) throw new IoError('EINVAL', -1, 'run', `${String(reads)} reads`)
   const batch = new IoBatch(ops.length)
-  let buffers = ops.reduce((sum, op) => sum + (op.op === 'write' ? op.from.length : 0), 0)
-  for (const [index, op] of ops.entries()) {
-    for (const path of 'path' in op ? [op.path] : op.op === 'rename' ? [op.from, op.to] : []) {
-      if (!isDrivePath(path)) throw new IoError('EINVAL', index, op.op, `path ${JSON.stringify(path)}`)
+  let index = 0
+  for (const op of ops) {
+    if ('path' in op) checkPath(op.path, op, index)
+    if (op.op === 'rename') {
+      checkPath(op.from, op, index)
+      checkPath(op.to, op, index)
     }
     if (op.op === 'write' && buffers > MAX_BUFFERS && op.from.length > 1) {
       buffers -= op.from.length - 1
@@ -114,11 +116,16 @@ function encode(ops: readonly IoOp[]): IoBatch {
     } else {
       add(batch, op)
     }
+    index++
   }
   return batch
 }
 
-function add(batch: IoBatch, op: IoOp): void {
+function checkPath(path: string, { op }: NativeOp, index: number): void {
+  if (!isDrivePath(path)) throw new IoError('EINVAL', index, op, `path ${JSON.stringify(path)}`)
+}
+
+function add(batch: IoBatch, op: NativeOp): void {
   switch (op.op) {
     case 'open': {
       const mode = op.mode === 'read' ? Flag.read : op.mode === 'write' ? Flag.write : Flag.create
@@ -135,14 +142,16 @@ function add(batch: IoBatch, op: IoOp): void {
     case 'dropCache':
     case 'size':
     case 'close': batch.onFile(Kind[op.op], op.file); return
-    case 'space': batch.onDrive(Kind.space); return
+    case 'space':
+    case 'lock':
+    case 'refresh': batch.onDrive(Kind[op.op]); return
     default: batch.onPath(Kind[op.op], op.path)
   }
 }
 
 const FILE_KINDS = ['file', 'directory', 'other'] as const
 
-function decode(ops: readonly IoOp[], { results, names }: RawCompletion): IoResult[] {
+function decode(ops: readonly NativeOp[], { results, names }: RawCompletion): IoResult[] {
   let listing = 0
   return ops.map((op, index): IoResult => {
     const { a, b, c } = results[index] ?? { a: 0, b: 0, c: 0 }
@@ -150,7 +159,8 @@ function decode(ops: readonly IoOp[], { results, names }: RawCompletion): IoResu
       case 'open':
       case 'read':
       case 'size':
-      case 'dropCache': return a
+      case 'dropCache':
+      case 'lock': return a
       case 'list': return names[listing++] ?? []
       case 'stat': return { kind: FILE_KINDS[a] ?? 'other', size: b }
       case 'space': return { totalBytes: a, freeBytes: b, freeFiles: c }

@@ -27,7 +27,7 @@
 import {
   blockCount, blockSizeAt, CHECKSUM_SIZE, type DataId, type Geometry, type SalvageInfo, type ShardHeader,
 } from './drive.js'
-import { checksum64, checksum64Matches } from '../native/hash.js'
+import { checksum64Behind, checksum64Matches } from '../native/hash.js'
 
 export const SHARD_FORMAT_VERSION = 1
 export const MAX_HEADER_SIZE = 8192
@@ -59,16 +59,27 @@ export class ShardHeaderError extends Error {
 
 /** Throws RangeError when the header cannot be written in this format. */
 export function encodeShardHeader(header: ShardHeader, seed: number = FILE_SEED): Buffer {
+  const bytes = Buffer.allocUnsafe(shardHeaderSize(header))
+  putShardHeader(header, bytes, 0, seed)
+  return bytes
+}
+
+/** Bytes of the header, at most MAX_HEADER_SIZE. Throws RangeError as `encodeShardHeader`. */
+export function shardHeaderSize(header: ShardHeader): number {
+  return commonHeader(header).length
+}
+
+/** Puts the header, all its bytes, at `at`, and returns its size. Throws RangeError before anything was put there. */
+export function putShardHeader(header: ShardHeader, into: Buffer, at: number, seed: number): number {
   const { geometry, shard } = header
   if (!(Number.isSafeInteger(shard) && shard >= 0 && shard < geometry.k + geometry.m)) {
     throw new RangeError(`shard ${String(shard)} of ${String(geometry.k)}+${String(geometry.m)}`)
   }
   const shared = commonHeader(header)
-  const bytes = Buffer.allocUnsafe(shared.length)
-  bytes.set(shared)
-  bytes[24] = shard
-  sealHeader(bytes, seed)
-  return bytes
+  into.set(shared, at)
+  into[at + 24] = shard
+  sealHeader(into, at, shared.length, seed)
+  return shared.length
 }
 
 /**
@@ -89,7 +100,7 @@ function commonHeader({ dataId, geometry, salvage }: ShardHeader): Buffer {
   const salvageLength = SALVAGE_SIZE + keyLength + uploadIdLength
   const size = alignUp(FIXED_SIZE + salvageLength + CHECKSUM_BYTES, RECORD_ALIGNMENT)
   const bytes = Buffer.alloc(size)
-  putPrefix(bytes, KIND_SHARD, size, dataId)
+  putPrefix(bytes, 0, KIND_SHARD, size, dataId)
   bytes[25] = geometry.k
   bytes[26] = geometry.m
   bytes[27] = MATRIX_CAUCHY
@@ -107,18 +118,17 @@ function commonHeader({ dataId, geometry, salvage }: ShardHeader): Buffer {
 }
 
 /** The fields that the headers of all kinds begin with. */
-export function putPrefix(bytes: Buffer, kind: number, size: number, dataId: DataId): void {
-  bytes.writeUInt32LE(RECORD_MAGIC, 0)
-  bytes[4] = SHARD_FORMAT_VERSION
-  bytes[5] = kind
-  bytes.writeUInt16LE(size, 6)
-  bytes.set(dataId, 8)
+export function putPrefix(bytes: Buffer, at: number, kind: number, size: number, dataId: DataId): void {
+  bytes.writeUInt32LE(RECORD_MAGIC, at)
+  bytes[at + 4] = SHARD_FORMAT_VERSION
+  bytes[at + 5] = kind
+  bytes.writeUInt16LE(size, at + 6)
+  bytes.set(dataId, at + 8)
 }
 
-/** Puts the checksum into the last eight bytes. */
-export function sealHeader(header: Uint8Array, seed: number): void {
-  const at = header.length - CHECKSUM_BYTES
-  checksum64(header, at, [header.subarray(0, at)], seed)
+/** Puts the checksum into the last eight of the `size` bytes of the header at `at`. */
+export function sealHeader(bytes: Uint8Array, at: number, size: number, seed: number): void {
+  checksum64Behind(bytes, at, at + size - CHECKSUM_BYTES, seed)
 }
 
 /**

@@ -73,6 +73,7 @@ export interface NativeAddon {
   md5Digest(state: Uint8Array, out: Uint8Array): void;
   md5Of(pieces: readonly Uint8Array[], out: Uint8Array): void;
   checksum64(out: Uint8Array, outOffset: number, parts: readonly Uint8Array[], seed: number): void;
+  checksum64Behind(bytes: Uint8Array, from: number, to: number, seed: number): void;
   checksum64Matches(expected: Uint8Array, expectedOffset: number, parts: readonly Uint8Array[], seed: number): boolean;
   sealRecord(record: Uint8Array, key: Uint8Array): void;
   recordMatches(record: Uint8Array, key: Uint8Array): boolean;

@@ -33,6 +33,11 @@ export function checksum64(out: Uint8Array, outOffset: number, parts: readonly U
   addon.checksum64(out, outOffset, parts, seed);
 }
 
+/** Writes the XXH3-64 of bytes[from..to) at bytes[to..to+8): as `checksum64`, of one part and what follows it. */
+export function checksum64Behind(bytes: Uint8Array, from: number, to: number, seed: number): void {
+  addon.checksum64Behind(bytes, from, to, seed);
+}
+
 /** True when expected[expectedOffset..expectedOffset+8) is what `checksum64` would write. */
 export function checksum64Matches(
   expected: Uint8Array,

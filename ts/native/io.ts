@@ -27,6 +27,19 @@ export const MAX_BUFFERS = 256
 export const MAX_OPERATIONS = 1024
 const NUMBERS = 6
 
+/** Numbers of batches are cut from this, as small buffers are from node's pool: no memory of their own for each. */
+let pool = new Float64Array(0)
+let pooled = 0
+
+function takeNumbers(length: number): Float64Array {
+  if (pooled + length > pool.length) {
+    pool = new Float64Array(Math.max(4096, length))
+    pooled = 0
+  }
+  pooled += length
+  return pool.subarray(pooled - length, pooled)
+}
+
 /** Operations on their way into one native call. */
 export class IoBatch {
   readonly numbers: Float64Array
@@ -37,12 +50,18 @@ export class IoBatch {
   #length = 0
 
   constructor(operations: number) {
-    this.numbers = new Float64Array(operations * NUMBERS)
+    this.numbers = takeNumbers(operations * NUMBERS)
   }
 
   #add(kind: Kind, file = -1, offset = 0, size = 0, flags = 0, buffers = 0): void {
-    this.numbers.set([kind, file, offset, size, flags, buffers], this.#length * NUMBERS)
-    this.#length++
+    const { numbers } = this
+    let at = this.#length++ * NUMBERS
+    numbers[at++] = kind
+    numbers[at++] = file
+    numbers[at++] = offset
+    numbers[at++] = size
+    numbers[at++] = flags
+    numbers[at] = buffers
   }
 
   open(path: string, flags: number): void {
@@ -56,7 +75,7 @@ export class IoBatch {
   }
 
   write(file: number, offset: number, from: readonly Uint8Array[]): void {
-    this.buffers.push(...from)
+    for (const bytes of from) this.buffers.push(bytes)
     this.#add(Kind.write, file, offset, 0, 0, from.length)
   }
 
@@ -113,11 +132,16 @@ export class RawIoError extends Error {
 }
 
 interface Pending {
+  id: number
   batch: IoBatch
   client: number
-  timer: NodeJS.Timeout | undefined
+  /** By `performance.now()`; Infinity: none, or given up in vain since the batch is complete. */
+  deadline: number
   resolve: (completion: RawCompletion) => void
   reject: (error: Error) => void
+  /** What it is settled with. */
+  completion: RawCompletion
+  error: Error | undefined
 }
 
 const pending = new Map<number, Pending>()
@@ -140,7 +164,7 @@ export function closeDrive(client: number): void {
   addon.ioClose(client)
   for (const [id, item] of pending) {
     if (item.client !== client) continue
-    forget(id, item)
+    pending.delete(id)
     item.reject(new RawIoError('ESHUTDOWN', -1))
   }
 }
@@ -158,9 +182,11 @@ export function submit(
       reject(new RawIoError(errorName(error), -1))
       return
     }
-    const item: Pending = { batch, client, timer: undefined, resolve, reject }
-    if (deadline >= 0) item.timer = setTimeout(() => { expire(id, item) }, deadline)
-    pending.set(id, item)
+    const until = deadline < 0 ? Infinity : performance.now() + deadline
+    pending.set(id, {
+      id, batch, client, deadline: until, resolve, reject, completion: { results: [], names: [] }, error: undefined,
+    })
+    wakeBy(until)
   })
 }
 
@@ -178,16 +204,37 @@ export function exitNow(code: number): never {
   throw new Error('unreachable')
 }
 
-function forget(id: number, item: Pending): void {
-  clearTimeout(item.timer)
-  pending.delete(id)
+/**
+ * One timer for all deadlines, set for the earliest when it was set: most batches are complete long before theirs, and
+ * then it was not touched for them. What is pending keeps the event loop going; the timer need not.
+ */
+let timer: NodeJS.Timeout | undefined
+let timerAt = Infinity
+
+function wakeBy(time: number): void {
+  if (time >= timerAt) return
+  clearTimeout(timer)
+  timerAt = time
+  timer = setTimeout(expireDue, Math.max(0, Math.ceil(time - performance.now()))).unref()
 }
 
-function expire(id: number, item: Pending): void {
-  const before = addon.ioExpire(item.client, id)
+function expireDue(): void {
+  timerAt = Infinity
+  const now = performance.now()
+  let next = Infinity
+  for (const item of pending.values()) {
+    if (item.deadline <= now) expire(item)
+    else next = Math.min(next, item.deadline)
+  }
+  wakeBy(next)
+}
+
+function expire(item: Pending): void {
+  item.deadline = Infinity
+  const before = addon.ioExpire(item.client, item.id)
   // Complete: it was only this thread that was late. The completion is on its way.
   if (before === 2) return
-  forget(id, item)
+  pending.delete(item.id)
   item.reject(new RawIoError('ETIMEDOUT', before === 1 ? 0 : -1))
 }
 
@@ -195,31 +242,32 @@ function expire(id: number, item: Pending): void {
 function receive(numbers: Float64Array, names: string[]): void {
   let nextName = 0
   for (let at = 0; at < numbers.length;) {
-    const [id = 0, error = 0, failedAt = 0, count = 0] = numbers.subarray(at, at + 4)
-    at += 4
-    const results: RawResult[] = []
-    for (let i = 0; i < count; i++, at += 3) {
-      results.push({ a: numbers[at] ?? 0, b: numbers[at + 1] ?? 0, c: numbers[at + 2] ?? 0 })
-    }
+    const id = numbers[at++] ?? 0
+    const error = numbers[at++] ?? 0
+    const failedAt = numbers[at++] ?? 0
+    const count = numbers[at++] ?? 0
     const item = pending.get(id)
-    const listings: string[][] = []
-    for (let i = 0; i < count; i++) {
+    pending.delete(id)
+    const completion: RawCompletion = { results: [], names: [] }
+    for (let i = 0; i < count; i++, at += 3) {
+      completion.results.push({ a: numbers[at] ?? 0, b: numbers[at + 1] ?? 0, c: numbers[at + 2] ?? 0 })
       if (item?.batch.numbers[i * NUMBERS] !== Kind.list) continue
       const joined = names[nextName++] ?? ''
-      listings.push(joined === '' ? [] : joined.split('/'))
+      completion.names.push(joined === '' ? [] : joined.split('/'))
     }
     if (item === undefined) continue
-    forget(id, item)
-    if (error !== 0) {
-      settle(() => { item.reject(new RawIoError(errorName(error), failedAt)) })
-      continue
-    }
-    try {
-      if (item.batch.into.length > 0) addon.ioTake(id, item.batch.into)
-      settle(() => { item.resolve({ results, names: listings }) })
-    } catch (caught) {
-      settle(() => { item.reject(caught as Error) })
-    }
+    item.completion = completion
+    if (error !== 0) item.error = new RawIoError(errorName(error), failedAt)
+    else if (item.batch.into.length > 0) take(item)
+    settle(item)
+  }
+}
+
+function take(item: Pending): void {
+  try {
+    addon.ioTake(item.id, item.batch.into)
+  } catch (error) {
+    item.error = error as Error
   }
 }
 
@@ -229,15 +277,18 @@ function receive(numbers: Float64Array, names: string[]): void {
  * callback; so it goes on from here, for a bounded number in each turn.
  */
 const SETTLED_PER_TURN = 16
-const settling: (() => void)[] = []
+const settling: Pending[] = []
 
-function settle(go: () => void): void {
-  if (settling.push(go) === 1) setImmediate(settleSome)
+function settle(item: Pending): void {
+  if (settling.push(item) === 1) setImmediate(settleSome)
 }
 
 function settleSome(): void {
   // What is added meanwhile finds the list not empty, and waits for the next turn.
-  for (const go of settling.slice(0, SETTLED_PER_TURN)) go()
+  for (const { error, completion, resolve, reject } of settling.slice(0, SETTLED_PER_TURN)) {
+    if (error === undefined) resolve(completion)
+    else reject(error)
+  }
   settling.splice(0, SETTLED_PER_TURN)
   if (settling.length > 0) setImmediate(settleSome)
 }

@@ -41,11 +41,17 @@ export const MAX_BATCH_SIZE: number = 16 * 2 ** 20
 const MAX_PARTS = 250
 
 export function encodeTombstone(dataId: DataId, buried: number, seed: number): Buffer {
-  const bytes = Buffer.alloc(TOMBSTONE_SIZE)
-  putPrefix(bytes, KIND_TOMBSTONE, TOMBSTONE_SIZE, dataId)
-  bytes.writeUInt32LE(buried, 24)
-  sealHeader(bytes, seed)
+  const bytes = Buffer.allocUnsafe(TOMBSTONE_SIZE)
+  putTombstone(dataId, buried, bytes, 0, seed)
   return bytes
+}
+
+/** Puts a tombstone, all its bytes, at `at`. */
+export function putTombstone(dataId: DataId, buried: number, into: Buffer, at: number, seed: number): void {
+  putPrefix(into, at, KIND_TOMBSTONE, TOMBSTONE_SIZE, dataId)
+  into.writeUInt32LE(buried, at + 24)
+  into.writeUInt32LE(0, at + 28)
+  sealHeader(into, at, TOMBSTONE_SIZE, seed)
 }
 
 /** Zeros that follow a record of so many bytes. */
@@ -58,16 +64,22 @@ export function encodeBatchHeader(
   seed: number, offset: number, syncedTo: number, count: number, parts: readonly Uint8Array[],
 ): Buffer {
   if (parts.length > MAX_PARTS) throw new RangeError(`${String(parts.length)} parts of a batch`)
-  const bytes = Buffer.alloc(BATCH_HEADER_SIZE)
   let length = BATCH_HEADER_SIZE
   for (const part of parts) length += part.length
-  bytes.writeUInt32LE(BATCH_MAGIC, 0)
-  bytes.writeUInt32LE(length, 4)
-  bytes.writeUInt32LE(offset, 8)
-  bytes.writeUInt32LE(syncedTo, 12)
-  bytes.writeUInt32LE(count, 16)
-  checksum64(bytes, 24, [bytes.subarray(0, 24), ...parts], seed)
+  const bytes = Buffer.allocUnsafe(BATCH_HEADER_SIZE)
+  putBatchHeader({ length, offset, syncedTo, count }, bytes, parts, seed)
   return bytes
+}
+
+/** Puts the header of a batch whose records are `parts` at the start of `into`. */
+export function putBatchHeader(header: BatchHeader, into: Buffer, parts: readonly Uint8Array[], seed: number): void {
+  into.writeUInt32LE(BATCH_MAGIC, 0)
+  into.writeUInt32LE(header.length, 4)
+  into.writeUInt32LE(header.offset, 8)
+  into.writeUInt32LE(header.syncedTo, 12)
+  into.writeUInt32LE(header.count, 16)
+  into.writeUInt32LE(0, 20)
+  checksum64(into, 24, [into.subarray(0, 24), ...parts], seed)
 }
 
 export interface BatchHeader {

@@ -16,6 +16,8 @@ export class SegmentIndex {
   readonly table: SegmentTable
   readonly #index: ShardIndex
   readonly #maxEntries: number
+  /** So often `full` may be asked until the entries are counted again. */
+  #surelyRoom = 0
 
   constructor(memory: SegmentsMemory) {
     this.table = new SegmentTable(memory.table)
@@ -34,9 +36,15 @@ export class SegmentIndex {
     return this.#index.length
   }
 
-  /** No more shards should be packed. */
+  /**
+   * No more shards should be packed. Asked before each, but counting takes the longer the more entries there are: they
+   * are counted again after a 64th of the room that was left, so that fewer than 64 threads never use more than that.
+   */
   get full(): boolean {
-    return this.#index.length >= this.#maxEntries
+    if (this.#surelyRoom-- > 0) return false
+    const room = this.#maxEntries - this.#index.length
+    this.#surelyRoom = Math.min(1024, Math.floor(room / 64))
+    return room <= 0
   }
 
   entries(): Generator<{ id: Buffer; location: number }> {
@@ -47,23 +55,22 @@ export class SegmentIndex {
   add(dataId: DataId, number: number, offset: number, size: number, tombstone: boolean): void {
     const location = packLocation(number, offset, size, tombstone)
     const { sizeClass } = unpackLocation(location)
-    // Counted when it was named: a load that failed and is begun again tells of it once more.
-    if (this.#index.get(dataId) === location) return
     this.table.countRecord(number, sizeClass, tombstone)
-    for (;;) {
+    // Most ids are new. Another thread may remove or move what stands in the way.
+    while (!this.#index.insert(dataId, location)) {
       const current = this.#index.get(dataId)
-      if (current === location) return
-      if (current === -1) {
-        if (!this.#index.insert(dataId, location)) continue
-      } else if (isDead(current) || (!tombstone && current > location)) {
+      if (current === -1) continue
+      if (current === location) {
+        // Counted when it was named: a load that failed and is begun again tells of it once more.
+        this.table.countRecord(number, sizeClass, tombstone, -1)
         return
-      } else if (!this.#index.compareAndSet(dataId, current, location)) {
-        continue
       }
-      if (current !== -1) this.#countLive(current, -1)
-      if (!tombstone) this.#countLive(location, 1)
-      return
+      if (isDead(current) || (!tombstone && current > location)) return
+      if (!this.#index.compareAndSet(dataId, current, location)) continue
+      this.#countLive(current, -1)
+      break
     }
+    if (!tombstone) this.table.countLive(number, sizeClass, 1)
   }
 
   /**

@@ -133,10 +133,7 @@ export class SegmentStore {
     const current = this.index.get(dataId)
     if (current !== -1 && isDead(current)) return false
     const notBelow = current === -1 ? 0 : segmentOf(current)
-    await this.#writer.append(
-      { kind: 'shard', header, cells }, notBelow, options.background === true,
-      (number, offset, size) => { this.index.add(dataId, number, offset, size, false) },
-    )
+    await this.#writer.append({ kind: 'shard', header, cells }, notBelow, options.background === true)
     return true
   }
 
@@ -147,10 +144,9 @@ export class SegmentStore {
 
   /** As `put`, of an id that `isNew`: `ended` is called when it is durable, or with what it failed with. May throw. */
   putNew(header: ShardHeader, cells: readonly Uint8Array[], ended: (error?: unknown) => void): void {
-    const { dataId } = header
     this.#writer.enqueue({
-      record: { kind: 'shard', header, cells }, notBelow: 0, background: false, resolve: ended, reject: ended,
-      place: (number, offset, size) => { this.index.add(dataId, number, offset, size, false) },
+      record: { kind: 'shard', header, cells }, notBelow: 0, background: false, place: undefined, resolve: ended,
+      reject: ended,
     })
   }
 
@@ -158,10 +154,7 @@ export class SegmentStore {
   async delete(dataId: DataId): Promise<boolean> {
     const location = await this.find(dataId)
     if (location === -1 || isDead(location)) return false
-    await this.#writer.append(
-      { kind: 'tombstone', dataId, buried: segmentOf(location) }, 0, false,
-      (number, offset, size) => { this.index.add(dataId, number, offset, size, true) },
-    )
+    await this.#writer.append({ kind: 'tombstone', dataId, buried: segmentOf(location) }, 0, false)
     return true
   }
 

@@ -225,16 +225,16 @@ export class SegmentTable {
     return at < 0 ? 0 : Atomics.load(this.#words, at + 2) * 8
   }
 
-  /** A record lies in the segment, whether the index names it or not. */
-  countRecord(number: number, sizeClass: number, tombstone: boolean): void {
+  /** A record lies in the segment, whether the index names it or not (1), or was counted twice (-1). */
+  countRecord(number: number, sizeClass: number, tombstone: boolean, change: 1 | -1 = 1): void {
     const at = this.#find(number)
     if (at < 0) return
     if (tombstone) {
-      Atomics.add(this.#words, at + 6, 1)
+      Atomics.add(this.#words, at + 6, change)
       return
     }
-    Atomics.add(this.#words, at + 3, 1)
-    Atomics.add(this.#words, at + 4, WEIGHTS[sizeClass] ?? 0)
+    Atomics.add(this.#words, at + 3, change)
+    Atomics.add(this.#words, at + 4, change * (WEIGHTS[sizeClass] ?? 0))
   }
 
   /** The index names a shard record of the segment from now on (1), or does no longer (-1). */

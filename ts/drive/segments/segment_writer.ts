@@ -25,8 +25,8 @@
 import { type DataId, ShardError, type ShardHeader } from '../drive.js'
 import { IoError, type IoOp, LAST_OPENED } from '../io.js'
 import type { DriveAccess } from '../local_drive.js'
-import { encodeShardHeader, RECORD_ALIGNMENT } from '../shard_file.js'
-import { encodeBatchHeader, encodeTombstone, padding } from './batch.js'
+import { encodeBatchHeader } from './batch.js'
+import { BatchBuilder } from './batch_builder.js'
 import { HintBuilder } from './hint.js'
 import {
   BALLAST_PATH,
@@ -60,10 +60,6 @@ export const DEFAULT_WRITER_OPTIONS: Omit<SegmentWriterOptions, 'driveId'> = {
   aheadBytes: 2 ** 20,
 }
 
-/** A batch is not added to beyond so many buffers: with one more record, a checksum call and a write still take it. */
-const BATCH_PARTS = 240
-const RECORD_CELLS = 6
-const PADDING = Array.from({ length: RECORD_ALIGNMENT }, (_, size) => Buffer.alloc(size))
 /** Zeros are written ahead behind batches of at most so many bytes, when less than an eighth of them is left. */
 const AHEAD_BATCH = 128 * 1024
 
@@ -77,8 +73,8 @@ export interface Append {
   /** Its segment has at least this number. */
   notBelow: number
   background: boolean
-  /** How the record, now durable at (number, offset), is told to the index. */
-  place: (number: number, offset: number, size: number) => void
+  /** How the record, now durable at (number, offset), is told to the index; undefined: it is added. */
+  place: ((number: number, offset: number, size: number) => void) | undefined
   /** One of these is called, once, and must not throw. */
   resolve: () => void
   reject: (error: unknown) => void
@@ -88,6 +84,9 @@ interface Item extends Append {
   bytes: number
   /** Tried again after the ballast was given up. */
   again: boolean
+  /** Once it is in a batch: where it lies in the segment, and its bytes without padding. */
+  offset: number
+  size: number
 }
 
 /** A segment that is open for writing, and everything that its hint will say. */
@@ -101,18 +100,14 @@ export interface OpenSegment {
   hint: HintBuilder
 }
 
-interface Batch {
-  items: { item: Item; offset: number; size: number }[]
-  parts: Uint8Array[]
-  length: number
-}
-
 export class SegmentWriter {
   readonly #drive: DriveAccess
   readonly #index: SegmentIndex
   readonly #options: SegmentWriterOptions
   #queue: Item[] = []
   #queuedBytes = 0
+  /** Of the batch that is next, or in flight. */
+  #builder: BatchBuilder | undefined
   #active: OpenSegment | undefined
   #prepared: Promise<OpenSegment> | undefined
   #pump: Promise<void> | undefined
@@ -132,11 +127,11 @@ export class SegmentWriter {
   }
 
   /**
-   * Resolves when the record is durable and `place` has told the index. The cells must stay as they are until then.
+   * Resolves when the record is durable and the index knows it. The cells must stay as they are until then.
    * Rejects with ShardError, or RangeError when the header cannot be written.
    */
   append(
-    record: NewRecord, notBelow: number, background: boolean, place: Item['place'],
+    record: NewRecord, notBelow: number, background: boolean, place?: Item['place'],
   ): Promise<void> {
     return new Promise((resolve, reject) => {
       this.enqueue({ record, notBelow, background, place, resolve, reject })
@@ -155,7 +150,7 @@ export class SegmentWriter {
       throw new ShardError('io', this.#drive.number, why)
     }
     this.#queuedBytes += bytes
-    this.#queue.push({ record, bytes, notBelow, background, again: false, place, resolve, reject })
+    this.#queue.push({ record, bytes, notBelow, background, again: false, offset: 0, size: 0, place, resolve, reject })
     this.#pump ??= this.#run()
   }
 
@@ -202,10 +197,11 @@ export class SegmentWriter {
       await new Promise((resolve) => setImmediate(resolve))
       try {
         const segment = await this.#segmentFor(this.#queue[0])
-        const batch = this.#compose(segment)
-        if (batch.items.length === 0) continue
-        await this.#commit(segment, batch)
-        if (batch.length <= AHEAD_BATCH && segment === this.#active) await this.#writeAhead(segment)
+        const builder = this.#builder ??= new BatchBuilder()
+        const items = this.#compose(segment, builder)
+        if (items.length === 0) continue
+        await this.#commit(segment, builder, items)
+        if (builder.length <= AHEAD_BATCH && segment === this.#active) await this.#writeAhead(segment)
       } catch (error) {
         // No segment could be made: everything that waits would meet the same.
         await this.#failAll(this.#queue.splice(0), error)
@@ -280,25 +276,26 @@ export class SegmentWriter {
   }
 
   /** Takes what waits, in order, as far as it fits. */
-  #compose(segment: OpenSegment): Batch {
-    const batch: Batch = { items: [], parts: [], length: 32 }
+  #compose(segment: OpenSegment, builder: BatchBuilder): Item[] {
+    const { number, seed, end } = segment
+    const items: Item[] = []
+    builder.clear()
     while (this.#queue.length > 0) {
       const item = this.#queue[0] as Item
-      const fits = batch.length + item.bytes <= this.#options.batchBytes && batch.parts.length < BATCH_PARTS
-      if ((batch.items.length > 0 && !fits) || item.notBelow > segment.number) break
+      const fits = items.length === 0 || builder.length + item.bytes <= this.#options.batchBytes
+      if (!fits || item.notBelow > number) break
+      const offset = end + builder.length
+      const problem = this.#refusal(item) ?? addRecord(builder, item, seed)
+      if (problem === 'no room') break
       this.#queue.shift()
-      const problem = this.#refusal(item)
-      if (problem !== undefined) {
+      if (problem === undefined) {
+        item.offset = offset
+        items.push(item)
+      } else {
         this.#fail(item, problem)
-        continue
-      }
-      try {
-        addRecord(batch, item, segment)
-      } catch (error) {
-        this.#fail(item, error)
       }
     }
-    return batch
+    return items
   }
 
   /** A drive that was taken out while records waited acknowledges none of them. */
@@ -309,28 +306,29 @@ export class SegmentWriter {
     return well ? undefined : new ShardError('driveOffline', number, this.#drive.health.reason)
   }
 
-  async #commit(segment: OpenSegment, batch: Batch): Promise<void> {
+  async #commit(segment: OpenSegment, builder: BatchBuilder, items: readonly Item[]): Promise<void> {
     const { seed, end, file, hint } = segment
-    const header = encodeBatchHeader(seed, end, end, batch.items.length, batch.parts)
-    const background = batch.items.every(({ item }) => item.background)
+    const from = builder.finish(seed, end, end)
+    const background = items.every((item) => item.background)
     try {
-      await this.#drive.run('write', [
-        { op: 'write', file, offset: end, from: [header, ...batch.parts] }, { op: 'sync', file },
-      ], { background })
+      await this.#drive.run('write', [{ op: 'write', file, offset: end, from }, { op: 'sync', file }], { background })
     } catch (error) {
+      this.#builder = undefined
       await this.#afterFailure(segment, error)
-      await this.#failAll(batch.items.map(({ item }) => item), error)
+      await this.#failAll(items, error)
       return
     }
-    segment.end += batch.length
-    hint.addBatch(header)
+    segment.end += builder.length
+    hint.addBatch(from[0] as Uint8Array)
     this.#index.table.setLength(segment.number, segment.end)
-    for (const { item, offset, size } of batch.items) {
-      const { record } = item
+    for (const item of items) {
+      const { record, offset, size } = item
       const dataId = record.kind === 'shard' ? record.header.dataId : record.dataId
-      hint.add(dataId, offset, size, record.kind === 'tombstone')
+      const tombstone = record.kind === 'tombstone'
+      hint.add(dataId, offset, size, tombstone)
       try {
-        item.place(segment.number, offset, size)
+        if (item.place === undefined) this.#index.add(dataId, segment.number, offset, size, tombstone)
+        else item.place(segment.number, offset, size)
         this.#queuedBytes -= item.bytes
         item.resolve()
       } catch (error) {
@@ -444,25 +442,17 @@ export function hintOps(number: number, hint: Buffer): IoOp[] {
   ]
 }
 
-function addRecord(batch: Batch, item: Item, segment: OpenSegment): void {
+/** What stands in the way of adding the record to the batch, if anything does. */
+function addRecord(builder: BatchBuilder, item: Item, seed: number): unknown {
   const { record } = item
-  const header = record.kind === 'shard'
-    ? encodeShardHeader(record.header, segment.seed)
-    : encodeTombstone(record.dataId, record.buried, segment.seed)
-  const { parts } = batch
-  parts.push(header)
-  let size = header.length
-  if (record.kind === 'shard') {
-    const cells = record.cells.length > RECORD_CELLS ? [Buffer.concat(record.cells)] : record.cells
-    for (const cell of cells) {
-      parts.push(cell)
-      size += cell.length
-    }
+  try {
+    item.size = record.kind === 'shard'
+      ? builder.addShard(record.header, record.cells, seed)
+      : builder.addTombstone(record.dataId, record.buried, seed)
+    return item.size === 0 ? 'no room' : undefined
+  } catch (error) {
+    return error
   }
-  const pad = padding(size)
-  if (pad > 0) parts.push(PADDING[pad] as Uint8Array)
-  batch.items.push({ item, offset: segment.end + batch.length, size })
-  batch.length += size + pad
 }
 
 const DEADLINE = { deadlineMs: 30_000 }
