@@ -8,8 +8,8 @@
 //   index.<entries>.<table>.<...>.rate                               operations per second of all threads
 //   index.growth.<table>.<idle|writes|grows>.<what>  latency of a reader, by what another thread does meanwhile
 //
-// A write inserts or removes an id of the writing thread's own, in equal shares. Of many short turns the best counts:
-// what a neighbour takes away is not the table's.
+// A write inserts or removes an id of the writing thread's own, in equal shares. Of many short turns the best counts,
+// for what a neighbour takes away is not the table's; with several threads the middle one (Candidate::Tell).
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -191,19 +191,23 @@ template <typename Table>
 struct Candidate {
   Table& table;
   std::vector<Own> own;
-  double best = 0;
+  std::vector<double> turns;
   Candidate(Table& of, uint64_t entries) : table(of) {
     const uint64_t each = std::max<uint64_t>(entries / 20, 64);
     for (uint64_t t = 0; t < 2; t++) own.push_back({2 * entries + t * each, std::vector<uint8_t>(each)});
   }
-  void Try(const Cell& cell) { best = std::max(best, Turn(table, cell, own)); }
+  void Try(const Cell& cell) { turns.push_back(Turn(table, cell, own)); }
+  // One thread: the best turn. Several: the middle one, for the best is that in which they did not meet, since one of
+  // them slept.
   void Tell(const Cell& cell) {
+    std::sort(turns.begin(), turns.end());
+    const double rate = cell.threads == 1 ? turns.back() : turns[turns.size() / 2];
+    turns.clear();
     const std::string name = "index." + std::to_string(cell.entries) + "." + Table::kName +
                              (cell.hit ? ".hit" : ".miss") + ".writes" + std::to_string(cell.writes) + ".threads" +
                              std::to_string(cell.threads);
-    Note(name, static_cast<double>(cell.threads) / best, "ns");
-    Note(name + ".rate", best * 1e9, "ops/s");
-    best = 0;
+    Note(name, static_cast<double>(cell.threads) / rate, "ns");
+    Note(name + ".rate", rate * 1e9, "ops/s");
   }
 };
 
